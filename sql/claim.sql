@@ -1,0 +1,31 @@
+-- claim: leases due deliveries to the caller, each endpoint up to its own room, so that no endpoint
+-- can fill the claim. A lease that ran out is taken over and its attempt closed as interrupted.
+-- $1 int[]: endpoint; $2 int[]: room of each; $3 int: holder; $4 bigint: lease in microseconds
+-- $5 int: largest payload in bytes to bring along
+-- Serves itself from work_due (endpoint, due_at), work_pkey and events_pkey.
+WITH due AS MATERIALIZED (
+    SELECT w.event_seq, w.endpoint, w.attempt, w.holder
+    FROM unnest($1::int[], $2::int[]) AS r (endpoint, room)
+    CROSS JOIN LATERAL (
+        SELECT event_seq, endpoint, attempt, holder FROM outbox.work
+        WHERE endpoint = r.endpoint AND due_at <= statement_timestamp()
+        ORDER BY due_at LIMIT r.room
+        FOR UPDATE SKIP LOCKED
+    ) w
+), interrupted AS (
+    INSERT INTO outbox.history (event_seq, endpoint, attempt, is_attempt, started_at, outcome, error)
+    SELECT event_seq, endpoint, attempt, true, statement_timestamp(), 'interrupted',
+           'the daemon stopped before it recorded the outcome'
+    FROM due WHERE holder IS NOT NULL
+), leased AS (
+    UPDATE outbox.work w
+    SET due_at = statement_timestamp() + $4 * interval '1 microsecond', attempt = w.attempt + 1, holder = $3
+    FROM due
+    WHERE w.event_seq = due.event_seq AND w.endpoint = due.endpoint
+    RETURNING w.event_seq, w.endpoint, w.attempt, w.failures
+)
+SELECT l.event_seq, l.endpoint, l.attempt, l.failures, e.id, e.type, e.tenant, e.live,
+       (extract(epoch FROM e.created_at) * 1000000)::bigint AS created_us,
+       CASE WHEN octet_length(e.payload::text) <= $5 THEN e.payload::text END AS payload
+FROM leased l
+LEFT JOIN outbox.events e ON e.seq = l.event_seq

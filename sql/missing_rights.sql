@@ -1,0 +1,17 @@
+-- missing_rights: what 'run' needs and the current user may not do, each with the GRANT that mends it.
+-- All of it comes with membership in outbox_daemon.
+SELECT format('%s on %s: GRANT outbox_daemon TO %I;', privilege, object, current_user)
+FROM (VALUES
+    ('outbox.events', 'SELECT'), ('outbox.events', 'DELETE'), ('outbox.queue', 'SELECT'),
+    ('outbox.queue', 'UPDATE'), ('outbox.queue', 'DELETE'), ('outbox.endpoints', 'SELECT'),
+    ('outbox.secrets', 'SELECT'), ('outbox.secrets', 'INSERT'), ('outbox.endpoint_revision', 'SELECT'),
+    ('outbox.work', 'SELECT'), ('outbox.work', 'INSERT'), ('outbox.work', 'UPDATE'), ('outbox.work', 'DELETE'),
+    ('outbox.history', 'INSERT'), ('outbox.endpoint_minutes', 'INSERT'), ('outbox.endpoint_minutes', 'UPDATE'),
+    ('outbox.instances', 'INSERT'), ('outbox.instances', 'UPDATE'), ('outbox.instances', 'DELETE')
+) AS needed (object, privilege)
+WHERE NOT has_table_privilege(object, privilege)
+UNION ALL
+SELECT format('EXECUTE on %s: GRANT outbox_daemon TO %I;', routine, current_user)
+FROM (VALUES ('outbox.maintain_history(interval, int)'), ('outbox.disable_endpoint(int, text)'),
+             ('outbox.generate_secret()')) AS needed (routine)
+WHERE NOT has_function_privilege(routine, 'EXECUTE')

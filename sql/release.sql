@@ -1,0 +1,7 @@
+-- release: gives leased deliveries that were never sent back, without spending the attempt.
+-- $1 bigint[]: event_seq; $2 int[]: endpoint; $3 int[]: attempt; $4 int[]: holder
+-- Serves itself from work_pkey.
+UPDATE outbox.work w
+SET due_at = statement_timestamp(), holder = NULL, attempt = w.attempt - 1
+FROM unnest($1::bigint[], $2::int[], $3::int[], $4::int[]) AS r (event_seq, endpoint, attempt, holder)
+WHERE w.event_seq = r.event_seq AND w.endpoint = r.endpoint AND w.attempt = r.attempt AND w.holder = r.holder

@@ -1,0 +1,127 @@
+-- Who receives: endpoints, their secrets, and a revision that tells the daemons of a change.
+
+CREATE TABLE outbox.endpoints (
+    endpoint        int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id              text NOT NULL DEFAULT 'ep_' || substr(replace(gen_random_uuid()::text, '-', ''), 1, 24),
+    name            text NOT NULL,
+    url             text NOT NULL,
+    events          text[] NOT NULL DEFAULT '{*}',
+    tenant          text,
+    live            boolean,
+    profile         text NOT NULL DEFAULT 'standard',
+    active          boolean NOT NULL DEFAULT true,
+    headers         json NOT NULL DEFAULT '{}',
+    timeout         interval,
+    retry           text,
+    max_in_flight   int,
+    rate_per_second double precision,
+    ordered         boolean NOT NULL DEFAULT false,
+    description     text,
+    state           text NOT NULL DEFAULT 'active',
+    state_reason    text,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    updated_at      timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT endpoints_id_key UNIQUE (id),
+    CONSTRAINT endpoints_name_key UNIQUE (name),
+    CONSTRAINT endpoints_id_form CHECK (id ~ '^ep_[A-Za-z0-9_]{1,64}$'),
+    CONSTRAINT endpoints_name_slug CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$'),
+    CONSTRAINT endpoints_tenant_size CHECK (length(tenant) BETWEEN 1 AND 256),
+    CONSTRAINT endpoints_max_in_flight_range CHECK (max_in_flight BETWEEN 1 AND 10000),
+    CONSTRAINT endpoints_rate_range CHECK (rate_per_second > 0 AND rate_per_second <= 1000000),
+    CONSTRAINT endpoints_state_known CHECK (state IN ('active', 'paused', 'disabled', 'invalid'))
+);
+COMMENT ON TABLE outbox.endpoints IS 'One row per HTTP receiver';
+COMMENT ON COLUMN outbox.endpoints.endpoint IS 'The daemon''s number of the endpoint';
+COMMENT ON COLUMN outbox.endpoints.id IS 'Public id, ep_ and letters or digits';
+COMMENT ON COLUMN outbox.endpoints.name IS 'Unique slug; the metrics label; by default the id';
+COMMENT ON COLUMN outbox.endpoints.url IS 'Where requests go; http or https';
+COMMENT ON COLUMN outbox.endpoints.events IS 'Event types it receives: exact types, * or a prefix such as payout.*';
+COMMENT ON COLUMN outbox.endpoints.tenant IS 'Only events of this tenant; null: of every tenant';
+COMMENT ON COLUMN outbox.endpoints.live IS 'True: live events only; false: test events only; null: both';
+COMMENT ON COLUMN outbox.endpoints.profile IS 'Wire contract: body shape, headers, signature';
+COMMENT ON COLUMN outbox.endpoints.active IS 'False: no new deliveries; those that exist are finished';
+COMMENT ON COLUMN outbox.endpoints.headers IS 'Static extra headers, a JSON object of strings';
+COMMENT ON COLUMN outbox.endpoints.timeout IS 'Whole request, per attempt; null: delivery.timeout';
+COMMENT ON COLUMN outbox.endpoints.retry IS 'Retry schedule, as delivery.retry; null: the profile''s or delivery.retry';
+COMMENT ON COLUMN outbox.endpoints.max_in_flight IS 'Requests at once; null: delivery.max_in_flight_per_endpoint';
+COMMENT ON COLUMN outbox.endpoints.rate_per_second IS 'Most requests a second by one daemon; null: no limit';
+COMMENT ON COLUMN outbox.endpoints.ordered IS
+    'Deliver per events.key in insertion order; not available yet, true makes the endpoint invalid';
+COMMENT ON COLUMN outbox.endpoints.description IS 'For people';
+COMMENT ON COLUMN outbox.endpoints.state IS 'active, paused (deliveries wait), disabled (none made), invalid (wait)';
+COMMENT ON COLUMN outbox.endpoints.state_reason IS 'Why it is in that state';
+COMMENT ON COLUMN outbox.endpoints.created_at IS 'When it was created';
+COMMENT ON COLUMN outbox.endpoints.updated_at IS 'When it was last changed';
+CREATE INDEX endpoints_url ON outbox.endpoints USING hash (url);
+
+CREATE TABLE outbox.secrets (
+    endpoint_id text NOT NULL REFERENCES outbox.endpoints (id) ON DELETE CASCADE ON UPDATE CASCADE,
+    secret      text NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at  timestamptz,
+    CONSTRAINT secrets_size CHECK (length(secret) BETWEEN 1 AND 1024)
+);
+COMMENT ON TABLE outbox.secrets IS 'Signing secrets; every one that has not expired signs, newest first';
+COMMENT ON COLUMN outbox.secrets.endpoint_id IS 'endpoints.id';
+COMMENT ON COLUMN outbox.secrets.secret IS 'The secret as the receiver knows it, such as whsec_...';
+COMMENT ON COLUMN outbox.secrets.created_at IS 'When it became active';
+COMMENT ON COLUMN outbox.secrets.expires_at IS 'When it stops signing after a rotation; null: never';
+CREATE INDEX secrets_endpoint ON outbox.secrets (endpoint_id);
+
+-- Written only by changes of endpoints; every fan-out reads it in its own snapshot, so an event
+-- is never matched against endpoints older than itself.
+CREATE TABLE outbox.endpoint_revision (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    revision bigint NOT NULL
+);
+INSERT INTO outbox.endpoint_revision (revision) VALUES (1);
+COMMENT ON TABLE outbox.endpoint_revision IS 'One row: counts the changes of endpoints and secrets';
+COMMENT ON COLUMN outbox.endpoint_revision.only_row IS 'Keeps the table at one row';
+COMMENT ON COLUMN outbox.endpoint_revision.revision IS 'Goes up with every change';
+
+CREATE FUNCTION outbox.bump_endpoint_revision() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+BEGIN
+    UPDATE outbox.endpoint_revision SET revision = revision + 1;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION outbox.bump_endpoint_revision() IS 'Tells the daemons that endpoints or secrets changed';
+REVOKE ALL ON FUNCTION outbox.bump_endpoint_revision() FROM PUBLIC;
+CREATE TRIGGER bump_revision AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON outbox.endpoints
+    FOR EACH STATEMENT EXECUTE FUNCTION outbox.bump_endpoint_revision();
+CREATE TRIGGER bump_revision AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON outbox.secrets
+    FOR EACH STATEMENT EXECUTE FUNCTION outbox.bump_endpoint_revision();
+
+CREATE FUNCTION outbox.before_endpoint_change() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$$
+BEGIN
+    NEW.name := coalesce(NEW.name, NEW.id);
+    IF TG_OP = 'UPDATE' THEN
+        NEW.updated_at := clock_timestamp();
+        -- A mended definition gets a new chance; the daemon judges it again.
+        IF OLD.state = 'invalid' AND NEW.state = 'invalid'
+            AND (NEW.url, NEW.events, NEW.profile, NEW.headers::text, NEW.timeout, NEW.retry, NEW.ordered)
+                IS DISTINCT FROM
+                (OLD.url, OLD.events, OLD.profile, OLD.headers::text, OLD.timeout, OLD.retry, OLD.ordered)
+        THEN
+            NEW.state := 'active';
+            NEW.state_reason := NULL;
+        END IF;
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION outbox.before_endpoint_change() IS 'Fills name and updated_at; lets a mended endpoint try again';
+REVOKE ALL ON FUNCTION outbox.before_endpoint_change() FROM PUBLIC;
+CREATE TRIGGER before_change BEFORE INSERT OR UPDATE ON outbox.endpoints
+    FOR EACH ROW EXECUTE FUNCTION outbox.before_endpoint_change();
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.endpoints, outbox.secrets TO outbox_admin;
+GRANT SELECT, UPDATE (state, state_reason) ON outbox.endpoints TO outbox_daemon;
+GRANT SELECT, INSERT, DELETE ON outbox.secrets TO outbox_daemon;
+GRANT SELECT ON outbox.endpoint_revision TO outbox_daemon, outbox_admin;
+
+INSERT INTO outbox.migrations (version, name) VALUES (3, 'endpoints');

@@ -1,0 +1,243 @@
+-- What people and applications call: subscribing, pausing, rotating, testing, replaying.
+-- Every function takes an endpoint as its id or its name and an event as its id.
+
+CREATE FUNCTION outbox.find_endpoint(wanted text) RETURNS outbox.endpoints
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+    found_row outbox.endpoints;
+BEGIN
+    SELECT * INTO found_row FROM outbox.endpoints WHERE id = wanted OR name = wanted ORDER BY id = wanted DESC LIMIT 1;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no endpoint %', quote_literal(wanted)
+            USING ERRCODE = 'no_data_found', HINT = 'SELECT id, name FROM outbox.endpoints lists them.';
+    END IF;
+    RETURN found_row;
+END
+$$;
+COMMENT ON FUNCTION outbox.find_endpoint(text) IS 'The endpoint with that id or name; an error when there is none';
+
+CREATE FUNCTION outbox.find_event(wanted text) RETURNS bigint
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+    found_seq bigint;
+BEGIN
+    SELECT seq INTO found_seq FROM outbox.events WHERE id = wanted;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no event %', quote_literal(wanted)
+            USING ERRCODE = 'no_data_found', HINT = 'It may be past its retention.';
+    END IF;
+    RETURN found_seq;
+END
+$$;
+COMMENT ON FUNCTION outbox.find_event(text) IS 'events.seq of the event with that id; an error when there is none';
+
+CREATE FUNCTION outbox.generate_secret() RETURNS text
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS
+$$
+    -- 24 bytes of a hash over 366 random bits: a multiple of three needs no base64 padding.
+    SELECT 'whsec_' || encode(substr(sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text
+        || gen_random_uuid()::text, 'UTF8')), 1, 24), 'base64')
+$$;
+COMMENT ON FUNCTION outbox.generate_secret() IS 'A new random secret in the form of Standard Webhooks';
+
+CREATE FUNCTION outbox.subscribe(
+    url text, events text[] DEFAULT '{*}', tenant text DEFAULT NULL, profile text DEFAULT 'standard',
+    secret text DEFAULT NULL, name text DEFAULT NULL, live boolean DEFAULT NULL, description text DEFAULT NULL
+) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+#variable_conflict use_column
+DECLARE
+    subscribed text;
+BEGIN
+    IF subscribe.url IS NULL OR subscribe.url !~* '^https?://[^[:space:]]+$' THEN
+        RAISE EXCEPTION 'the URL % is not an http or https URL', quote_nullable(subscribe.url)
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Write it like https://example.com/hooks';
+    END IF;
+    -- Two subscriptions of one URL at the same moment must not become two endpoints.
+    PERFORM pg_advisory_xact_lock(hashtext('outboxd'), hashtext(coalesce(subscribe.tenant, '') || ' ' || subscribe.url));
+    SELECT e.id INTO subscribed FROM outbox.endpoints e
+    WHERE e.url = subscribe.url AND e.tenant IS NOT DISTINCT FROM subscribe.tenant
+    ORDER BY e.endpoint LIMIT 1;
+    IF FOUND THEN
+        UPDATE outbox.endpoints e
+        SET events = subscribe.events, profile = subscribe.profile, active = true,
+            live = subscribe.live, name = coalesce(subscribe.name, e.name),
+            description = coalesce(subscribe.description, e.description),
+            state = CASE WHEN e.state = 'disabled' THEN 'active' ELSE e.state END,
+            state_reason = CASE WHEN e.state = 'disabled' THEN NULL ELSE e.state_reason END
+        WHERE e.id = subscribed;
+        IF subscribe.secret IS NOT NULL
+            AND NOT EXISTS (SELECT FROM outbox.secrets s WHERE s.endpoint_id = subscribed
+                            AND s.secret = subscribe.secret AND s.expires_at IS NULL)
+        THEN
+            DELETE FROM outbox.secrets s WHERE s.endpoint_id = subscribed;
+            INSERT INTO outbox.secrets (endpoint_id, secret) VALUES (subscribed, subscribe.secret);
+        END IF;
+        RETURN subscribed;
+    END IF;
+    INSERT INTO outbox.endpoints (name, url, events, tenant, profile, live, description)
+    VALUES (subscribe.name, subscribe.url, coalesce(subscribe.events, '{*}'), subscribe.tenant,
+            coalesce(subscribe.profile, 'standard'), subscribe.live, subscribe.description)
+    RETURNING id INTO subscribed;
+    INSERT INTO outbox.secrets (endpoint_id, secret)
+    VALUES (subscribed, coalesce(subscribe.secret, outbox.generate_secret()));
+    RETURN subscribed;
+END
+$$;
+COMMENT ON FUNCTION outbox.subscribe(text, text[], text, text, text, text, boolean, text) IS
+    'Creates an endpoint, or updates the one this tenant has for the URL; returns its id';
+
+CREATE FUNCTION outbox.unsubscribe(endpoint text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+BEGIN
+    DELETE FROM outbox.endpoints e WHERE e.id = (outbox.find_endpoint(unsubscribe.endpoint)).id;
+END
+$$;
+COMMENT ON FUNCTION outbox.unsubscribe(text) IS 'Removes an endpoint; its unfinished deliveries are cancelled';
+
+CREATE FUNCTION outbox.pause(endpoint text, reason text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+BEGIN
+    UPDATE outbox.endpoints e SET state = 'paused', state_reason = coalesce(pause.reason, 'paused on request')
+    WHERE e.id = (outbox.find_endpoint(pause.endpoint)).id;
+END
+$$;
+COMMENT ON FUNCTION outbox.pause(text, text) IS 'Deliveries to the endpoint wait until it is resumed';
+
+CREATE FUNCTION outbox.resume(endpoint text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+BEGIN
+    UPDATE outbox.endpoints e SET state = 'active', state_reason = NULL, active = true
+    WHERE e.id = (outbox.find_endpoint(resume.endpoint)).id;
+END
+$$;
+COMMENT ON FUNCTION outbox.resume(text) IS 'Deliveries to a paused, disabled or invalid endpoint go on';
+
+CREATE FUNCTION outbox.rotate_secret(
+    endpoint text, new_secret text DEFAULT NULL, overlap interval DEFAULT '24 hours'
+) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+    owner_id text := (outbox.find_endpoint(rotate_secret.endpoint)).id;
+    fresh text := coalesce(rotate_secret.new_secret, outbox.generate_secret());
+BEGIN
+    IF overlap < interval '0' THEN
+        RAISE EXCEPTION 'the overlap % is negative', overlap USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    DELETE FROM outbox.secrets s
+    WHERE s.endpoint_id = owner_id AND (s.expires_at <= clock_timestamp() OR s.secret = fresh);
+    UPDATE outbox.secrets s SET expires_at = least(s.expires_at, clock_timestamp() + overlap)
+    WHERE s.endpoint_id = owner_id;
+    INSERT INTO outbox.secrets (endpoint_id, secret) VALUES (owner_id, fresh);
+    RETURN fresh;
+END
+$$;
+COMMENT ON FUNCTION outbox.rotate_secret(text, text, interval) IS
+    'Makes a secret the newest; the others sign too until the overlap ends; returns the new one';
+
+CREATE FUNCTION outbox.send_test(endpoint text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+    receiver outbox.endpoints := outbox.find_endpoint(send_test.endpoint);
+    emitted text;
+BEGIN
+    INSERT INTO outbox.events (type, payload, tenant, live, target)
+    VALUES ('test', json_build_object('endpointUrl', receiver.url, 'name', receiver.name), receiver.tenant, false,
+            receiver.endpoint)
+    RETURNING id INTO emitted;
+    RETURN emitted;
+END
+$$;
+COMMENT ON FUNCTION outbox.send_test(text) IS
+    'Sends one test event to this endpoint alone, whatever it subscribes to; returns the event id';
+
+CREATE FUNCTION outbox.reopen(which_event bigint, which_endpoint int) RETURNS boolean
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+    attempts_so_far int;
+BEGIN
+    SELECT coalesce(max(h.attempt), 0) INTO attempts_so_far FROM outbox.history h
+    WHERE h.event_seq = which_event AND h.endpoint = which_endpoint;
+    INSERT INTO outbox.work (event_seq, endpoint, due_at, attempt, created_at)
+    VALUES (which_event, which_endpoint, clock_timestamp(), attempts_so_far, clock_timestamp())
+    ON CONFLICT (event_seq, endpoint) DO NOTHING;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    -- The delivery is open again, so the row that had closed it closes it no longer.
+    UPDATE outbox.history h SET result = NULL, created_at = NULL
+    WHERE h.event_seq = which_event AND h.endpoint = which_endpoint AND h.result IS NOT NULL;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION outbox.reopen(bigint, int) IS 'Makes a finished delivery pending again; false when it already is';
+
+CREATE FUNCTION outbox.replay(event text, endpoint text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+BEGIN
+    RETURN outbox.reopen(outbox.find_event(replay.event), (outbox.find_endpoint(replay.endpoint)).endpoint);
+END
+$$;
+COMMENT ON FUNCTION outbox.replay(text, text) IS
+    'Delivers an event to an endpoint again, same id and bytes; false when it is pending anyway';
+
+CREATE FUNCTION outbox.replay_failed(
+    endpoint text, since timestamptz DEFAULT '-infinity', until timestamptz DEFAULT 'infinity'
+) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+    receiver int := (outbox.find_endpoint(replay_failed.endpoint)).endpoint;
+    replayed bigint;
+BEGIN
+    SELECT count(*) FILTER (WHERE outbox.reopen(h.event_seq, h.endpoint)) INTO replayed
+    FROM outbox.history h JOIN outbox.events e ON e.seq = h.event_seq
+    WHERE h.endpoint = receiver AND h.started_at >= replay_failed.since AND h.started_at < replay_failed.until
+      AND (h.result = 'exhausted' OR h.result = 'cancelled' AND h.error LIKE 'endpoint disabled%');
+    RETURN replayed;
+END
+$$;
+COMMENT ON FUNCTION outbox.replay_failed(text, timestamptz, timestamptz) IS
+    'Replays what ended exhausted, or was cancelled because the endpoint was disabled; returns how many';
+
+CREATE FUNCTION outbox.cancel(event text, endpoint text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+BEGIN
+    RETURN outbox.cancel_work((outbox.find_endpoint(cancel.endpoint)).endpoint, 'cancelled on request',
+                              outbox.find_event(cancel.event)) > 0;
+END
+$$;
+COMMENT ON FUNCTION outbox.cancel(text, text) IS 'Ends an unfinished delivery; false when there is none';
+
+CREATE FUNCTION outbox.disable_endpoint(which int, reason text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+BEGIN
+    UPDATE outbox.endpoints SET state = 'disabled', state_reason = reason WHERE endpoint = which AND state <> 'disabled';
+    RETURN outbox.cancel_work(which, 'endpoint disabled: ' || reason);
+END
+$$;
+COMMENT ON FUNCTION outbox.disable_endpoint(int, text) IS
+    'Stops an endpoint whose receiver asked for it; returns how many deliveries it cancelled';
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA outbox FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    outbox.subscribe(text, text[], text, text, text, text, boolean, text), outbox.unsubscribe(text),
+    outbox.pause(text, text), outbox.resume(text), outbox.rotate_secret(text, text, interval),
+    outbox.send_test(text), outbox.replay(text, text), outbox.replay_failed(text, timestamptz, timestamptz),
+    outbox.cancel(text, text), outbox.generate_secret(), outbox.find_endpoint(text), outbox.find_event(text)
+    TO outbox_admin;
+GRANT EXECUTE ON FUNCTION outbox.disable_endpoint(int, text), outbox.generate_secret() TO outbox_daemon;
+
+INSERT INTO outbox.migrations (version, name) VALUES (5, 'functions');

@@ -1,0 +1,149 @@
+//! The admin listener: metrics and health. The API and the console will join here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Listen;
+use crate::health::Health;
+use crate::metrics::{self, Metrics};
+use crate::store::Store;
+
+/// Time that open connections have at the end.
+const CLOSE: Duration = Duration::from_millis(500);
+
+/// What the listener shows.
+pub struct Admin {
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Whether deliveries can be made.
+    pub health: Arc<Health>,
+    /// For the state of the pool.
+    pub store: Store,
+}
+
+/// A bound listener, not yet served.
+pub enum Bound {
+    /// On TCP.
+    Tcp(TcpListener),
+    /// On a unix socket; the path is removed at the end.
+    Unix(UnixListener, PathBuf),
+    /// Switched off.
+    Off,
+}
+
+/// Why the listener could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("admin.listen: cannot listen on {address}: {error}")]
+pub struct BindError {
+    address: String,
+    error: std::io::Error,
+}
+
+impl Bound {
+    /// Binds.
+    ///
+    /// # Errors
+    /// When the address is taken or not ours; names it.
+    pub async fn bind(listen: &Listen) -> Result<Self, BindError> {
+        let failed = |error| BindError { address: listen.to_string(), error };
+        match listen {
+            Listen::Off => Ok(Self::Off),
+            Listen::Tcp(address) => TcpListener::bind(address).await.map(Self::Tcp).map_err(failed),
+            Listen::Unix(path) => {
+                // A socket that a killed daemon left behind is in the way; a living one answers.
+                if path.exists() && tokio::net::UnixStream::connect(path).await.is_err() {
+                    std::fs::remove_file(path).map_err(failed)?;
+                }
+                let listener = UnixListener::bind(path).map_err(failed)?;
+                Ok(Self::Unix(listener, path.clone()))
+            }
+        }
+    }
+
+    /// The address on TCP.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(..) | Self::Off => None,
+        }
+    }
+
+    /// Where it listens, for people.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Tcp(_) => self.address().map_or_else(String::new, |a| format!("http://{a}")),
+            Self::Unix(_, path) => path.display().to_string(),
+            Self::Off => "off".to_owned(),
+        }
+    }
+
+    /// Serves until it is stopped.
+    pub async fn serve(self, admin: Admin, stop: CancellationToken) {
+        let app = Router::new()
+            .route("/metrics", get(show_metrics))
+            .route("/livez", get(live))
+            .route("/readyz", get(ready))
+            .with_state(Arc::new(admin));
+        let stopped = stop.clone().cancelled_owned();
+        // An open connection must not hold up the end.
+        let late = async {
+            stop.cancelled().await;
+            tokio::time::sleep(CLOSE).await;
+        };
+        let served = async {
+            match self {
+                Self::Off => Ok(()),
+                Self::Tcp(listener) => {
+                    axum::serve(listener, app).with_graceful_shutdown(stopped).await
+                }
+                Self::Unix(listener, path) => {
+                    let end = axum::serve(listener, app).with_graceful_shutdown(stopped).await;
+                    std::fs::remove_file(path).ok();
+                    end
+                }
+            }
+        };
+        tokio::select! {
+            end = served => {
+                if let Err(error) = end {
+                    tracing::error!(%error, "the admin listener failed");
+                }
+            }
+            () = late => {}
+        }
+    }
+}
+
+async fn show_metrics(State(admin): State<Arc<Admin>>) -> Response {
+    let text = admin.metrics.render(Some(admin.store.pool_status()));
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+}
+
+async fn live(State(admin): State<Arc<Admin>>) -> Response {
+    let stuck = admin.health.stuck();
+    if stuck.is_empty() {
+        (StatusCode::OK, "ok\n").into_response()
+    } else {
+        let text = format!("stuck: {}\n", stuck.join(", "));
+        (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+    }
+}
+
+async fn ready(State(admin): State<Arc<Admin>>) -> Response {
+    match admin.health.problem() {
+        None => (StatusCode::OK, "ready\n").into_response(),
+        Some(problem) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {problem}\n")).into_response()
+        }
+    }
+}

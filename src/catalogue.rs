@@ -1,0 +1,108 @@
+//! The endpoints, kept at the revision that the database has.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Mutex;
+
+use crate::deliver::Deliverer;
+use crate::endpoint::{EndpointKey, EndpointRow, Endpoints};
+use crate::guard::Policy;
+use crate::store::Store;
+use crate::store::error::StoreError;
+
+/// Loads endpoints when they have changed.
+pub struct Catalogue {
+    store: Store,
+    deliverer: Arc<Deliverer>,
+    instances: AtomicUsize,
+    /// One load at a time; the others wait for it and use it. True until the first load: what was
+    /// invalid before is judged again then, the configuration may have changed.
+    load: Mutex<bool>,
+}
+
+impl Catalogue {
+    /// Loads nothing yet.
+    pub fn new(store: Store, deliverer: Arc<Deliverer>) -> Self {
+        let instances = AtomicUsize::new(1);
+        Self { store, deliverer, instances, load: Mutex::new(true) }
+    }
+
+    /// The endpoints at this revision or a later one.
+    pub async fn at_least(&self, revision: i64) -> Result<Arc<Endpoints>, StoreError> {
+        let current = self.deliverer.endpoints();
+        if current.revision >= revision {
+            return Ok(current);
+        }
+        let mut first = self.load.lock().await;
+        let current = self.deliverer.endpoints();
+        if current.revision >= revision {
+            return Ok(current);
+        }
+        self.load(&mut first).await
+    }
+
+    /// Loads again although nothing changed in the database: the configuration did.
+    pub async fn reload(&self) -> Result<(), StoreError> {
+        let mut first = self.load.lock().await;
+        *first = true;
+        self.load(&mut first).await.map(drop)
+    }
+
+    /// The endpoints' limits are shared by so many daemons.
+    pub fn share_among(&self, instances: usize) {
+        if self.instances.swap(instances, Ordering::Relaxed) != instances {
+            self.deliverer.adapt(self.deliverer.endpoints(), instances);
+        }
+    }
+
+    async fn load(&self, first: &mut bool) -> Result<Arc<Endpoints>, StoreError> {
+        let (mut revision, mut rows) = self.store.load_endpoints().await?;
+        let sender = self.deliverer.sender();
+        let policy = sender.policy();
+        if *first && self.mend(&rows, policy).await? || self.give_secrets(&rows).await? {
+            (revision, rows) = self.store.load_endpoints().await?;
+        }
+        *first = false;
+        let (endpoints, invalid) = Endpoints::build(revision, &rows, policy);
+        if !invalid.is_empty() {
+            for (key, reason) in &invalid {
+                let row = rows.iter().find(|row| row.key == *key);
+                let name = row.map_or("", |row| row.name.as_str());
+                tracing::warn!(endpoint = name, reason, "endpoint is invalid; its deliveries wait");
+            }
+            self.store.mark_invalid(&invalid).await?;
+        }
+        let endpoints = Arc::new(endpoints);
+        self.deliverer.adapt(endpoints.clone(), self.instances.load(Ordering::Relaxed));
+        self.deliverer.room.notify_one();
+        Ok(endpoints)
+    }
+
+    /// Activates what is invalid no longer; says whether there was anything.
+    async fn mend(&self, rows: &[EndpointRow], policy: &Policy) -> Result<bool, StoreError> {
+        let mended: Vec<EndpointKey> = rows
+            .iter()
+            .filter(|row| row.state == "invalid")
+            .filter(|row| {
+                let row = EndpointRow { state: "active".to_owned(), ..(*row).clone() };
+                Endpoints::build(0, &[row], policy).1.is_empty()
+            })
+            .map(|row| row.key)
+            .collect();
+        if !mended.is_empty() {
+            self.store.mark_mended(&mended).await?;
+        }
+        Ok(!mended.is_empty())
+    }
+
+    /// Endpoints that plain SQL created have no secret yet; says whether there were any.
+    async fn give_secrets(&self, rows: &[EndpointRow]) -> Result<bool, StoreError> {
+        let mut gave = false;
+        for row in rows.iter().filter(|row| row.secrets.is_empty() && row.state == "active") {
+            self.store.give_secret(row.key).await?;
+            gave = true;
+        }
+        Ok(gave)
+    }
+}

@@ -1,0 +1,167 @@
+//! The claim loop: what is due in the database (retries, work that had found no room, leases that
+//! ran out) becomes leased deliveries.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::deliver::{Deliverer, Ended};
+use crate::endpoint::EndpointKey;
+use crate::event::{Job, Lease};
+use crate::health::{Beat, Health};
+use crate::store::Store;
+use crate::store::claim::Claimed;
+use crate::store::error::StoreError;
+
+/// Most deliveries of one claim.
+const BATCH: usize = 1000;
+/// How often the database is asked what is due: for what other daemons and people left there.
+const PROBE: Duration = Duration::from_millis(500);
+/// The shortest pause between two claims, so that they become batches.
+const PAUSE: Duration = Duration::from_millis(2);
+/// The pause while an endpoint waits for its pace.
+const PACED: Duration = Duration::from_millis(10);
+
+/// What claiming works with.
+pub struct Claim {
+    /// The database.
+    pub store: Store,
+    /// Where deliveries go.
+    pub deliverer: Arc<Deliverer>,
+    /// Where those go that turn out not to be sent.
+    pub ended: tokio::sync::mpsc::Sender<Ended>,
+    /// Hears of every turn.
+    pub health: Arc<Health>,
+}
+
+impl Claim {
+    /// Runs until it is stopped.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut backoff = Backoff::default();
+        let mut probed: Option<Instant> = None;
+        while !stop.is_cancelled() {
+            self.health.beat(Beat::Claim);
+            let wait = match *self.deliverer.holder.borrow() {
+                None => Err(PROBE),
+                Some(holder) => Ok(holder),
+            };
+            let wait = match wait {
+                Err(wait) => wait,
+                Ok(holder) => match self.turn(holder, &mut probed).await {
+                    Ok(()) => {
+                        backoff.reset();
+                        self.next_wait(probed)
+                    }
+                    Err(error) => {
+                        self.deliverer.metrics.db_errors.inc();
+                        backoff.log("claim", &error);
+                        backoff.next()
+                    }
+                },
+            };
+            tokio::time::sleep(PAUSE).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.deliverer.room.notified() => {}
+                () = stop.cancelled() => {}
+            }
+            self.deliverer.pump();
+        }
+    }
+
+    fn next_wait(&self, probed: Option<Instant>) -> Duration {
+        let lanes = self.deliverer.lanes();
+        let probe = PROBE.saturating_sub(probed.map_or(PROBE, |at| at.elapsed()));
+        let due = lanes.next_due().map_or(probe, |at| at.saturating_duration_since(Instant::now()));
+        let paced = if lanes.has_waiting() { PACED } else { probe };
+        probe.min(due).min(paced)
+    }
+
+    async fn turn(&self, holder: i32, probed: &mut Option<Instant>) -> Result<(), StoreError> {
+        if probed.is_none_or(|at| at.elapsed() >= PROBE) {
+            self.probe().await?;
+            *probed = Some(Instant::now());
+        }
+        let granted = self.deliverer.lanes().reserve_due(Instant::now(), BATCH);
+        if granted.is_empty() {
+            return Ok(());
+        }
+        let (keys, room): (Vec<EndpointKey>, Vec<i32>) = granted
+            .iter()
+            .map(|(key, room)| (*key, i32::try_from(*room).unwrap_or(i32::MAX)))
+            .unzip();
+        let lease = self.deliverer.config().delivery.lease;
+        match self.store.claim(&keys, &room, holder, lease).await {
+            Ok((leased_at, claimed)) => {
+                self.settle(&granted, &claimed);
+                self.submit(claimed, holder, leased_at).await;
+                Ok(())
+            }
+            Err(error) => {
+                let mut lanes = self.deliverer.lanes();
+                for (key, room) in granted {
+                    lanes.unreserve(key, room);
+                    lanes.note_due(key, Instant::now());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        let endpoints = self.deliverer.endpoints();
+        let keys: Vec<EndpointKey> = endpoints.all_ready().map(|endpoint| endpoint.key).collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let due = self.store.probe_due(&keys).await?;
+        let now = Instant::now();
+        let mut lanes = self.deliverer.lanes();
+        for (key, wait) in due {
+            lanes.note_due(key, now + wait);
+        }
+        Ok(())
+    }
+
+    /// Returns the room that was not used; where all was used, more is likely to wait.
+    fn settle(&self, granted: &[(EndpointKey, usize)], claimed: &[Claimed]) {
+        let mut used = std::collections::HashMap::new();
+        for one in claimed {
+            *used.entry(one.endpoint).or_insert(0_usize) += 1;
+        }
+        let mut lanes = self.deliverer.lanes();
+        for (key, room) in granted {
+            let used = used.get(key).copied().unwrap_or(0);
+            if used < *room {
+                lanes.unreserve(*key, room - used);
+            } else {
+                lanes.note_due(*key, Instant::now());
+            }
+        }
+    }
+
+    async fn submit(&self, claimed: Vec<Claimed>, holder: i32, leased_at: Instant) {
+        let mut jobs = Vec::with_capacity(claimed.len());
+        for one in claimed {
+            let Claimed { event_seq, endpoint, attempt, failures, event } = one;
+            match event {
+                Some(event) => jobs.push(Job {
+                    event: Arc::new(event),
+                    endpoint,
+                    attempt,
+                    failures,
+                    holder,
+                    leased_at,
+                }),
+                None => {
+                    self.deliverer.lanes().unreserve(endpoint, 1);
+                    let lease = Lease { event_seq, endpoint, attempt, holder };
+                    self.ended.send(Ended::Vanished(lease)).await.ok();
+                }
+            }
+        }
+        self.deliverer.submit(jobs).await;
+    }
+}

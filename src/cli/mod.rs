@@ -1,0 +1,174 @@
+//! The command line: one command, one file.
+//!
+//! Data goes to stdout, messages to stderr. Exit codes are in [`failure`].
+
+pub mod failure;
+pub mod output;
+
+mod config;
+mod deliveries;
+mod demo;
+mod doctor;
+mod endpoints;
+mod events;
+mod generate;
+mod listen;
+mod migrate;
+mod run;
+mod stats;
+mod verify;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config::{self as configuration, Config, KEYS, Loaded, Sources};
+use crate::store::Store;
+use failure::Failure;
+
+/// Where the configuration is looked for when nobody says.
+const DEFAULT_FILE: &str = "/etc/outboxd/outboxd.toml";
+
+/// Delivers the rows of a Postgres outbox table as signed webhooks.
+#[derive(Debug, Parser)]
+#[command(name = "outboxd", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, clap::Args)]
+pub struct Global {
+    /// Configuration file [default: /etc/outboxd/outboxd.toml, if it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set a configuration key for this run, above every other source; repeatable
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Run(run::Args),
+    /// Create the schema in the database, or bring it up to date
+    Migrate(migrate::Args),
+    /// See it work: a throwaway database, receivers, the daemon and the sample events
+    Demo(demo::Args),
+    /// Check the configuration, the database and the surroundings, with the mend of what is wrong
+    Doctor(doctor::Args),
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Manage endpoints
+    #[command(subcommand)]
+    Endpoints(endpoints::Command),
+    /// Look at events, or emit one
+    #[command(subcommand)]
+    Events(events::Command),
+    /// Look at deliveries, replay or cancel them
+    #[command(subcommand)]
+    Deliveries(deliveries::Command),
+    /// How deliveries stand, by endpoint
+    Stats(stats::Args),
+    /// Check the signature of a captured request, and say which part is wrong
+    Verify(verify::Args),
+    /// A throwaway receiver that prints and verifies what arrives
+    Listen(listen::Args),
+    /// Completions for a shell, on stdout
+    Completions(generate::CompletionsArgs),
+    /// The manual page, on stdout
+    Man,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
+    if KEYS.iter().any(|known| known.name == key && known.secret) {
+        let file = "a secret does not belong on a command line, where others can see it: use a \
+                    file or the environment";
+        return Err(file.to_owned());
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+impl Global {
+    /// Reads the configuration from all its sources.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in one report.
+    pub fn load(&self) -> Result<Loaded, Failure> {
+        let env: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let flag =
+            |(key, value): &(String, String)| (key.clone(), value.clone(), format!("--set {key}"));
+        let sources = Sources {
+            file: self.config.clone(),
+            default_file: DEFAULT_FILE.into(),
+            env,
+            flags: self.set.iter().map(flag).collect(),
+        };
+        configuration::load(&sources).map_err(Failure::configuration)
+    }
+
+    /// The configuration and the database that it names, for a command that manages.
+    ///
+    /// # Errors
+    /// Of the configuration, or of the TLS files of the connection string.
+    pub fn database(&self) -> Result<(Config, Store), Failure> {
+        let loaded = self.load()?;
+        for warning in &loaded.warnings {
+            eprintln!("outboxd: {warning}");
+        }
+        let Loaded { config, .. } = loaded;
+        let store = Store::new(&config.database.url, config.database.pool_size)
+            .map_err(|error| Failure::database(&config.database.url.target(), &error))?;
+        Ok((config, store))
+    }
+}
+
+/// Parses the command line, runs the command, and reports.
+pub fn main() -> ExitCode {
+    // One TLS provider for the whole process; libraries that look for it find this one.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let cli = Cli::parse();
+    let outcome = runtime().and_then(|runtime| runtime.block_on(dispatch(cli)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.report();
+            failure.code.into()
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start the runtime: {error}")))
+}
+
+async fn dispatch(cli: Cli) -> Result<(), Failure> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Run(args) => run::run(&global, args).await,
+        Command::Migrate(args) => migrate::run(&global, args).await,
+        Command::Demo(args) => demo::run(&global, args).await,
+        Command::Doctor(args) => doctor::run(&global, args).await,
+        Command::Config(command) => config::run(&global, command),
+        Command::Endpoints(command) => endpoints::run(&global, command).await,
+        Command::Events(command) => events::run(&global, command).await,
+        Command::Deliveries(command) => deliveries::run(&global, command).await,
+        Command::Stats(args) => stats::run(&global, args).await,
+        Command::Verify(args) => verify::run(&global, args).await,
+        Command::Listen(args) => listen::run(&global, args).await,
+        Command::Completions(args) => generate::completions(args, Cli::command()),
+        Command::Man => generate::man(Cli::command()),
+    }
+}

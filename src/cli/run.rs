@@ -1,0 +1,133 @@
+//! `outboxd run`: the daemon until a signal ends it.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::Global;
+use super::failure::{Code, Failure};
+use crate::config::{Config, Loaded, changed};
+use crate::daemon::{Daemon, DaemonError};
+use crate::log::{self, LogLevel};
+use crate::systemd;
+
+/// Options of `run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the daemon.
+///
+/// # Errors
+/// When it cannot start: configuration, database, or address.
+pub async fn run(global: &Global, _args: Args) -> Result<(), Failure> {
+    let loaded = global.load()?;
+    let level = log::start(&loaded.config.log);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let signals = Signals::listen().map_err(|error| Failure::failed(error.to_string()))?;
+    let (changes_in, changes) = watch::channel(Arc::new(loaded.config.clone()));
+    let daemon = Daemon::new(changes).await.map_err(failure)?;
+    let stop = CancellationToken::new();
+    let watcher = Watcher { loaded, level, changes: changes_in };
+    tokio::select! {
+        outcome = daemon.run(stop.clone()) => outcome.map_err(failure),
+        never = watcher.watch(global, signals, stop.clone()) => match never {},
+    }
+}
+
+fn failure(error: DaemonError) -> Failure {
+    let code = match error {
+        DaemonError::Database { .. } => Code::Database,
+        DaemonError::Bind(_) => Code::Failed,
+        DaemonError::Sender(_) => Code::Configuration,
+    };
+    Failure { code, message: error.to_string() }
+}
+
+/// The signals that the daemon obeys.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// Turns signals into a stop, or another configuration.
+struct Watcher {
+    loaded: Loaded,
+    level: Option<LogLevel>,
+    changes: watch::Sender<Arc<Config>>,
+}
+
+impl Watcher {
+    async fn watch(
+        mut self,
+        global: &Global,
+        mut signals: Signals,
+        stop: CancellationToken,
+    ) -> std::convert::Infallible {
+        loop {
+            let ending = tokio::select! {
+                _ = signals.terminate.recv() => "SIGTERM",
+                _ = signals.interrupt.recv() => "SIGINT",
+                _ = signals.hang_up.recv() => {
+                    systemd::reloading();
+                    self.reload(global);
+                    systemd::ready("delivering");
+                    continue;
+                }
+            };
+            if stop.is_cancelled() {
+                tracing::warn!(signal = ending, "told twice to stop: stopping at once");
+                std::process::exit(Code::Failed as i32);
+            }
+            tracing::info!(signal = ending, "stopping");
+            stop.cancel();
+        }
+    }
+
+    /// Reads the configuration again; a bad one changes nothing.
+    fn reload(&mut self, global: &Global) {
+        let fresh = match global.load() {
+            Ok(fresh) => fresh,
+            Err(failure) => {
+                for problem in failure.message.lines() {
+                    tracing::error!(problem, "the configuration was not reloaded");
+                }
+                return;
+            }
+        };
+        for change in changed(&self.loaded, &fresh) {
+            let (key, before, after) =
+                (change.after.key, &change.before.value, &change.after.value);
+            if change.after.reload {
+                tracing::info!(key, before, after, "reloaded");
+            } else {
+                tracing::warn!(key, before, after, "this key needs a restart to take effect");
+            }
+        }
+        if let Some(level) = &self.level {
+            level.set(&fresh.config.log.level);
+        }
+        // What needs a restart stays as it was.
+        let Config { delivery, retention, shutdown, log, .. } = fresh.config.clone();
+        let before = self.loaded.config.clone();
+        let ca_file = before.delivery.ca_file.clone();
+        let delivery = crate::config::Delivery { ca_file, ..delivery };
+        let config = Config { delivery, retention, shutdown, log, ..before };
+        self.changes.send_replace(Arc::new(config.clone()));
+        self.loaded = Loaded { config, ..fresh };
+    }
+}

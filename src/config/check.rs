@@ -1,0 +1,139 @@
+//! From layers to a checked [`Config`]: everything that is wrong is collected on the way.
+//! What each key may be stands in `sections.rs` and `secrets.rs`.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use config::ValueKind;
+
+use super::keys::{self, KEYS};
+use super::layers::Layers;
+use super::problem::{MASK, Origin, Problem, Problems};
+use super::values::{self, NONE};
+use super::{Config, Loaded, Setting, duration};
+
+/// Judges everything. `problems` are those of the layers themselves.
+pub(super) fn check(
+    layers: &Layers,
+    env: &BTreeMap<String, String>,
+    problems: Vec<Problem>,
+) -> Result<Loaded, Problems> {
+    let mut checker = Checker { layers, env, problems, settings: BTreeMap::new() };
+    let database = checker.database();
+    let admin = checker.admin();
+    let delivery = checker.delivery();
+    let retention = checker.retention();
+    let shutdown = checker.shutdown();
+    let log = checker.log();
+    let Checker { problems, mut settings, .. } = checker;
+    let config = || {
+        let (database, admin, delivery) = (database?, admin?, delivery?);
+        let (retention, shutdown, log) = (retention?, shutdown?, log?);
+        Some(Config { database, admin, delivery, retention, shutdown, log })
+    };
+    match config() {
+        Some(config) if problems.is_empty() => {
+            let setting = |key: &keys::Key| {
+                let (value, origin) = settings.remove(key.name)?;
+                let default = key.default.unwrap_or(NONE);
+                let (key, meaning, reload) = (key.name, key.meaning, key.reload);
+                Some(Setting { key, value, default, origin, meaning, reload })
+            };
+            let settings = KEYS.iter().filter_map(setting).collect();
+            let warnings = config.database.url.warnings().to_vec();
+            Ok(Loaded { config, settings, warnings })
+        }
+        _ => Err(Problems(problems)),
+    }
+}
+
+/// What has been found so far.
+pub(super) struct Checker<'a> {
+    pub layers: &'a Layers,
+    pub env: &'a BTreeMap<String, String>,
+    problems: Vec<Problem>,
+    settings: BTreeMap<&'static str, (String, Origin)>,
+}
+
+impl Checker<'_> {
+    /// Reads a key that may be unset. Outside `None`: it is wrong, which has been noted.
+    pub(super) fn optional<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&ValueKind) -> Result<T, String>,
+        show: impl FnOnce(&T) -> String,
+    ) -> Option<Option<T>> {
+        let Some(found) = self.layers.find(key) else {
+            self.note(key, NONE.to_owned(), Origin::Default);
+            return Some(None);
+        };
+        match parse(&found.value) {
+            Ok(value) => {
+                self.note(key, show(&value), found.origin);
+                Some(Some(value))
+            }
+            Err(reason) => {
+                self.refuse(key, reason);
+                None
+            }
+        }
+    }
+
+    /// Reads a key that has a default. `None`: it is wrong, which has been noted.
+    pub(super) fn read<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&ValueKind) -> Result<T, String>,
+        show: impl FnOnce(&T) -> String,
+    ) -> Option<T> {
+        self.optional(key, parse, show).flatten()
+    }
+
+    /// Reads a duration within bounds.
+    pub(super) fn duration(
+        &mut self,
+        key: &'static str,
+        bounds: &RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        let parse = |value: &ValueKind| values::bounded_duration(value, bounds);
+        self.read(key, parse, |value| duration::short(*value))
+    }
+
+    /// Reads a whole number within bounds.
+    pub(super) fn count(
+        &mut self,
+        key: &'static str,
+        bounds: &RangeInclusive<usize>,
+    ) -> Option<usize> {
+        self.read(key, |value| values::count(value, bounds), usize::to_string)
+    }
+
+    /// Notes the value of a key for `config show`.
+    pub(super) fn note(&mut self, key: &'static str, value: String, origin: Origin) {
+        self.settings.insert(key, (value, origin));
+    }
+
+    /// Notes that the value of a key is wrong.
+    pub(super) fn refuse(&mut self, key: &'static str, reason: String) {
+        let found = self.layers.find(key);
+        let secret = keys::find(key).is_some_and(|key| key.secret);
+        let shown = |value: &ValueKind| {
+            if secret { MASK.to_owned() } else { values::shown(value) }
+        };
+        let value = found.as_ref().map(|found| shown(&found.value));
+        let origin = found.map_or(Origin::Default, |found| found.origin);
+        self.problem(key, value, reason, origin);
+    }
+
+    /// Notes a problem whose value or origin is not that of the layers.
+    pub(super) fn problem(
+        &mut self,
+        key: &'static str,
+        value: Option<String>,
+        reason: String,
+        origin: Origin,
+    ) {
+        self.problems.push(Problem { key: key.to_owned(), value, reason, origin });
+    }
+}

@@ -1,0 +1,322 @@
+//! The configuration: keys, where their values come from, and what they may be.
+//!
+//! [`load`] reads the layers (built in, file, environment, flags) and judges all of them at
+//! once: the result is a checked [`Config`] with the origin of every value, or [`Problems`]
+//! with everything that is wrong. Environment and flags come in as values, so the result
+//! depends on nothing but [`Sources`] and the files they name. A new key starts in `keys.rs`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::guard::AllowRule;
+use crate::retry::Schedule;
+
+mod check;
+pub mod connection;
+mod conninfo;
+pub mod duration;
+mod files;
+#[cfg(test)]
+mod fixture;
+pub mod keys;
+mod keywords;
+mod layers;
+mod passfile;
+pub mod problem;
+mod secrets;
+mod sections;
+mod session;
+mod toml_file;
+mod values;
+
+pub use connection::{ConnectionError, ConnectionString, RootCert, SslMode, Tls};
+pub use keys::{KEYS, Key};
+pub use problem::{Origin, Problem, Problems};
+
+/// How much longer than a whole request a lease must be: the time to record the outcome before
+/// another instance may take the delivery for abandoned.
+pub const LEASE_MARGIN: Duration = Duration::from_secs(15);
+
+/// A whole configuration, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The database.
+    pub database: Database,
+    /// The admin listener.
+    pub admin: Admin,
+    /// Sending.
+    pub delivery: Delivery,
+    /// How long finished work is kept.
+    pub retention: Retention,
+    /// Stopping.
+    pub shutdown: Shutdown,
+    /// The log.
+    pub log: Log,
+}
+
+/// `database.*`
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// How to reach it.
+    pub url: ConnectionString,
+    /// Connections in the pool, besides one for wake-ups.
+    pub pool_size: usize,
+}
+
+/// `admin.*`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Where metrics, health, API and console are.
+    pub listen: Listen,
+    /// The bearer tokens; without one, API and console are off.
+    pub tokens: Vec<Token>,
+}
+
+/// Where the admin listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// An address and port; port 0 lets the system choose.
+    Tcp(SocketAddr),
+    /// The path of a unix socket.
+    Unix(PathBuf),
+    /// Nowhere.
+    Off,
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listen::Tcp(address) => write!(out, "{address}"),
+            Listen::Unix(path) => write!(out, "{}", path.display()),
+            Listen::Off => out.write_str("off"),
+        }
+    }
+}
+
+/// A bearer token. It does not show itself, and it cannot be compared with `==`, which would
+/// tell how much of a guess is right by the time it takes.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl Token {
+    /// Takes the text of a token.
+    pub fn new(text: impl Into<String>) -> Token {
+        Token(text.into())
+    }
+
+    /// The token itself, to compare in constant time.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Token(***)")
+    }
+}
+
+/// `delivery.*`
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Time limit of a whole request, per attempt.
+    pub timeout: Duration,
+    /// Time limit of connecting, at most `timeout`.
+    pub connect_timeout: Duration,
+    /// Delays after each failed attempt.
+    pub retry: Schedule,
+    /// Multiplies every delay; more than 0.
+    pub retry_scale: f64,
+    /// Requests at once, whole daemon.
+    pub max_in_flight: usize,
+    /// Requests at once per endpoint, at most `max_in_flight`.
+    pub max_in_flight_per_endpoint: usize,
+    /// Networks exempt from the private-network refusal.
+    pub allow: Vec<AllowRule>,
+    /// Whether endpoints without TLS are refused.
+    pub https_only: bool,
+    /// After which another instance may retry an unfinished delivery; more than `timeout` and
+    /// [`LEASE_MARGIN`].
+    pub lease: Duration,
+    /// A PEM file of further roots to verify receivers with.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// `retention.*`
+#[derive(Clone, Debug)]
+pub struct Retention {
+    /// How long finished events are kept.
+    pub events: Duration,
+    /// How long the history of attempts is kept.
+    pub attempts: Duration,
+}
+
+/// `shutdown.*`
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    /// How long requests in flight may take to end; may be zero.
+    pub grace: Duration,
+}
+
+/// `log.*`
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// How lines look.
+    pub format: LogFormat,
+    /// Directives for a tracing `EnvFilter`.
+    pub level: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// Text.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            LogFormat::Auto => "auto",
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        })
+    }
+}
+
+/// What a configuration is loaded from. Not `Debug`: the environment holds secrets.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// The file of `--config`, which must exist. Without it `OUTBOXD_CONFIG` in `env` counts.
+    pub file: Option<PathBuf>,
+    /// The file to read when none is named; it may be absent.
+    pub default_file: PathBuf,
+    /// The environment.
+    pub env: BTreeMap<String, String>,
+    /// Flags: key, value, and the flag as typed (`--database-url`), the last one wins.
+    pub flags: Vec<(String, String, String)>,
+}
+
+/// A configuration with the story of every value.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The checked values.
+    pub config: Config,
+    /// Every key there is, in the order of [`KEYS`].
+    pub settings: Vec<Setting>,
+    /// What a person should know and that stops nothing, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// One key, for `config show`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The dotted name.
+    pub key: &'static str,
+    /// The value as a person would write it, secrets masked; `none` when unset.
+    pub value: String,
+    /// The built-in value, written the same way.
+    pub default: &'static str,
+    /// Where the value came from.
+    pub origin: Origin,
+    /// One line on what the key does.
+    pub meaning: &'static str,
+    /// Whether a running daemon takes a new value on SIGHUP.
+    pub reload: bool,
+}
+
+/// A setting whose value is not what it was.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    /// As it was.
+    pub before: &'a Setting,
+    /// As it is now; `after.reload` says whether that takes effect without a restart.
+    pub after: &'a Setting,
+}
+
+/// Reads every layer and judges it.
+///
+/// # Errors
+/// Everything that is wrong, never only the first thing. Only a file that is missing or is no
+/// TOML hides what values are wrong besides.
+pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
+    let mut problems = Vec::new();
+    match layers::Layers::gather(sources, &mut problems) {
+        Some(layers) => check::check(&layers, &sources.env, problems),
+        None => Err(Problems(problems)),
+    }
+}
+
+/// The settings that differ, secrets included, in the order of [`KEYS`].
+pub fn changed<'a>(old: &'a Loaded, new: &'a Loaded) -> Vec<Change<'a>> {
+    // A masked value looks the same whatever it is, so secrets are compared where they are.
+    let secret_differs = |key: &str| match key {
+        "database.url" => old.config.database.url != new.config.database.url,
+        "admin.token" => {
+            let tokens = |loaded: &'a Loaded| loaded.config.admin.tokens.iter().map(Token::expose);
+            !tokens(old).eq(tokens(new))
+        }
+        _ => false,
+    };
+    old.settings
+        .iter()
+        .zip(&new.settings)
+        .filter(|(before, after)| before.value != after.value || secret_differs(after.key))
+        .map(|(before, after)| Change { before, after })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixture::{Directory, sources};
+    use super::*;
+
+    fn loaded(file: &str) -> Loaded {
+        let directory = Directory::new();
+        let mut sources = sources(&[("DATABASE_URL", "postgres://app:hunter2@db/shop")]);
+        sources.file = Some(directory.file("outboxd.toml", file));
+        load(&sources).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    #[test]
+    fn reload_sees_what_changed_and_which_of_it_needs_a_restart() {
+        let old = loaded("delivery.timeout = '10s'\nadmin.token = 'one'");
+        let new = loaded("delivery.timeout = '20s'\nadmin.token = 'two'\nlog.format = 'json'");
+        let changes: Vec<_> = changed(&old, &new)
+            .iter()
+            .map(|change| {
+                let (before, after) = (change.before.value.as_str(), change.after.value.as_str());
+                (change.after.key, before, after, change.after.reload)
+            })
+            .collect();
+        assert_eq!(
+            changes,
+            [
+                ("admin.token", "***", "***", false),
+                ("delivery.timeout", "10s", "20s", true),
+                ("log.format", "auto", "json", false),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_same_value_written_otherwise_or_elsewhere_is_no_change() {
+        let old = loaded("delivery.timeout = '15s'\nretention.events = '30d'");
+        let new = loaded("retention.events = '720h'\ndelivery.retry = 'default'");
+        assert!(changed(&old, &new).is_empty());
+    }
+
+    #[test]
+    fn no_secret_is_shown_anywhere() {
+        let shown = format!("{:?}", loaded("admin.token = 'hunter2'"));
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains("app:***@db"), "{shown}");
+    }
+}

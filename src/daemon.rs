@@ -1,0 +1,376 @@
+//! The daemon: builds everything from the configuration, starts the loops, and ends them in order.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{Admin, BindError, Bound};
+use crate::backoff::Backoff;
+use crate::catalogue::Catalogue;
+use crate::claim::Claim;
+use crate::config::Config;
+use crate::deliver::{Deliverer, Ended, Parts};
+use crate::fan_out::FanOut;
+use crate::guard::Policy;
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::presence::PresenceLoop;
+use crate::recorder::{self, Recorder};
+use crate::send::{Sender, SenderError};
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::instance::{Identity, Presence};
+use crate::sweep::Sweep;
+use crate::systemd;
+
+/// Time for the last outcomes to reach the database, after the grace.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+/// How often the service manager is told what the daemon does.
+const STATUS: Duration = Duration::from_secs(10);
+
+/// Why the daemon cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The database refuses for good, or is not fit.
+    #[error("{target}: {error}")]
+    Database {
+        /// `user@host:port/database`.
+        target: String,
+        /// What is wrong.
+        error: StoreError,
+    },
+    /// The admin address cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The HTTP client cannot be built.
+    #[error(transparent)]
+    Sender(#[from] SenderError),
+}
+
+/// A daemon that has been set up, and listens, but does no work yet.
+pub struct Daemon {
+    config: Arc<Config>,
+    changes: watch::Receiver<Arc<Config>>,
+    store: Store,
+    bound: Bound,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+}
+
+impl Daemon {
+    /// Sets up, and binds the admin listener. `changes` brings later configurations.
+    ///
+    /// # Errors
+    /// See [`DaemonError`].
+    pub async fn new(changes: watch::Receiver<Arc<Config>>) -> Result<Self, DaemonError> {
+        let config = changes.borrow().clone();
+        let target = config.database.url.target();
+        let store = Store::new(&config.database.url, config.database.pool_size)
+            .map_err(|error| DaemonError::Database { target, error })?;
+        let bound = Bound::bind(&config.admin.listen).await?;
+        Ok(Self {
+            config,
+            changes,
+            store,
+            bound,
+            metrics: Arc::new(Metrics::new()),
+            health: Arc::new(Health::new()),
+        })
+    }
+
+    /// The address of metrics and health, where it is TCP.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.bound.address()
+    }
+
+    /// Works until it is stopped, then drains.
+    ///
+    /// # Errors
+    /// Only before any work was done: see [`DaemonError`].
+    pub async fn run(self, stop: CancellationToken) -> Result<(), DaemonError> {
+        let sender = self.sender(&self.config)?;
+        let own = own_addresses(&self.config, self.bound.address());
+        let admin = Admin {
+            metrics: self.metrics.clone(),
+            health: self.health.clone(),
+            store: self.store.clone(),
+        };
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            database = self.store.target(),
+            admin = self.bound.describe(),
+            "outboxd starts"
+        );
+        let admin_stop = CancellationToken::new();
+        let admin_task = tokio::spawn(self.bound.serve(admin, admin_stop.clone()));
+        systemd::ready("waiting for the database");
+        let feeder = tokio::spawn(feed(self.health.clone()));
+        let fit = wait_until_fit(&self.store, &self.health, &stop).await;
+        let outcome = match fit {
+            Ok(true) => {
+                let work = Work {
+                    store: self.store,
+                    sender,
+                    own,
+                    changes: self.changes,
+                    metrics: self.metrics,
+                    health: self.health,
+                };
+                work.run(stop).await;
+                Ok(())
+            }
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        feeder.abort();
+        admin_stop.cancel();
+        // It was told to stop, and logs its own failure.
+        admin_task.await.ok();
+        tracing::info!("outboxd has stopped");
+        outcome
+    }
+
+    fn sender(&self, config: &Config) -> Result<Sender, SenderError> {
+        build_sender(config, &own_addresses(config, self.bound.address()))
+    }
+}
+
+fn build_sender(config: &Config, own: &[SocketAddr]) -> Result<Sender, SenderError> {
+    let delivery = &config.delivery;
+    let policy = Policy {
+        allow: delivery.allow.clone(),
+        https_only: delivery.https_only,
+        own: own.to_vec(),
+    };
+    Sender::new(Arc::new(policy), delivery.connect_timeout, delivery.ca_file.as_deref())
+}
+
+/// Our own listener and the database: nothing is delivered there.
+fn own_addresses(config: &Config, admin: Option<SocketAddr>) -> Vec<SocketAddr> {
+    let mut own: Vec<SocketAddr> = admin.into_iter().collect();
+    for (host, port) in config.database.url.hosts() {
+        // A name that does not resolve now is no target either.
+        own.extend((host.as_str(), port).to_socket_addrs().into_iter().flatten());
+    }
+    own
+}
+
+/// Waits for a database that can be worked on; false when stopped before.
+async fn wait_until_fit(
+    store: &Store,
+    health: &Health,
+    stop: &CancellationToken,
+) -> Result<bool, DaemonError> {
+    let mut backoff = Backoff::default();
+    loop {
+        match check_fitness(store).await {
+            Ok(()) => return Ok(true),
+            Err(error) if error.is_permanent() => {
+                return Err(DaemonError::Database { target: store.target(), error });
+            }
+            Err(error) => {
+                health.not_ready(format!("waiting for the database: {error}"));
+                backoff.log("start", &error);
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(backoff.next()) => {}
+            () = stop.cancelled() => return Ok(false),
+        }
+    }
+}
+
+async fn check_fitness(store: &Store) -> Result<(), StoreError> {
+    let facts = store.facts().await?;
+    if let Some(problem) = facts.problem() {
+        return Err(StoreError::Unfit(problem));
+    }
+    for setting in &facts.unsafe_settings {
+        tracing::warn!("{setting}: a crash of the database can lose committed events");
+    }
+    if let Some(problem) = store.schema_state().await?.problem() {
+        return Err(StoreError::Unfit(problem));
+    }
+    let missing = store.missing_rights().await?;
+    if !missing.is_empty() {
+        let list = missing.join("\n  ");
+        return Err(StoreError::Unfit(format!("{} may not do its work:\n  {list}", facts.user)));
+    }
+    Ok(())
+}
+
+/// Feeds the watchdog while no loop is stuck, and keeps the status line current.
+async fn feed(health: Arc<Health>) {
+    let every = systemd::watchdog().unwrap_or(STATUS).min(STATUS);
+    loop {
+        if health.stuck().is_empty() {
+            systemd::alive();
+        }
+        let problem = health.problem();
+        systemd::status(problem.as_deref().unwrap_or("delivering"));
+        tokio::time::sleep(every).await;
+    }
+}
+
+/// Everything that the loops are made of.
+struct Work {
+    store: Store,
+    sender: Sender,
+    own: Vec<SocketAddr>,
+    changes: watch::Receiver<Arc<Config>>,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+}
+
+impl Work {
+    async fn run(self, stop: CancellationToken) {
+        let Self { store, sender, own, changes, metrics, health } = self;
+        let (holder_out, holder) = watch::channel(None);
+        let (ended, ended_in) = mpsc::channel(recorder::WAITING);
+        let deliverer = Arc::new(Deliverer::new(Parts {
+            store: store.clone(),
+            sender,
+            config: changes.clone(),
+            holder,
+            metrics,
+            ended: ended.clone(),
+        }));
+        let catalogue = Arc::new(Catalogue::new(store.clone(), deliverer.clone()));
+        let presence = PresenceLoop {
+            store: store.clone(),
+            deliverer: deliverer.clone(),
+            catalogue: catalogue.clone(),
+            identity: Identity { host: host_name(), pid: std::process::id().cast_signed() },
+            holder: holder_out,
+            health: health.clone(),
+        };
+        let fan_out = FanOut {
+            store: store.clone(),
+            deliverer: deliverer.clone(),
+            catalogue: catalogue.clone(),
+            health: health.clone(),
+        };
+        let claim = Claim {
+            store: store.clone(),
+            deliverer: deliverer.clone(),
+            ended: ended.clone(),
+            health: health.clone(),
+        };
+        let recorder = Recorder {
+            store: store.clone(),
+            deliverer: deliverer.clone(),
+            ended: ended_in,
+            health,
+        };
+        // The loops that take work end first; presence, which guards the leases, ends last.
+        let leave = CancellationToken::new();
+        let presence = tokio::spawn(presence.run(leave.clone()));
+        let recorder = tokio::spawn(recorder.run());
+        let sweep = Sweep { store: store.clone(), deliverer: deliverer.clone() };
+        let takers = [
+            tokio::spawn(fan_out.run(stop.clone())),
+            tokio::spawn(claim.run(stop.clone())),
+            tokio::spawn(sweep.run(stop.clone())),
+            tokio::spawn(follow(changes.clone(), deliverer.clone(), catalogue, own, stop.clone())),
+        ];
+        stop.cancelled().await;
+        let grace = changes.borrow().shutdown.grace;
+        let drain = Drain { store, deliverer, ended, grace };
+        drain.run(takers, recorder, presence, leave).await;
+    }
+}
+
+/// Takes over changes of the configuration while the daemon runs.
+async fn follow(
+    mut changes: watch::Receiver<Arc<Config>>,
+    deliverer: Arc<Deliverer>,
+    catalogue: Arc<Catalogue>,
+    own: Vec<SocketAddr>,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            () = stop.cancelled() => return,
+        }
+        let config = changes.borrow_and_update().clone();
+        match build_sender(&config, &own) {
+            Ok(sender) => {
+                let mut current = deliverer.sender.write().unwrap_or_else(PoisonError::into_inner);
+                *current = Arc::new(sender);
+            }
+            Err(error) => tracing::error!(%error, "the HTTP client stays as it was"),
+        }
+        if let Err(error) = catalogue.reload().await {
+            tracing::warn!(%error, "endpoints are judged again when the database is back");
+        }
+    }
+}
+
+/// The end: no new work, the requests under way end or are cut, outcomes are written, leases are
+/// given back.
+struct Drain {
+    store: Store,
+    deliverer: Arc<Deliverer>,
+    ended: mpsc::Sender<Ended>,
+    grace: Duration,
+}
+
+impl Drain {
+    async fn run(
+        self,
+        takers: [JoinHandle<()>; 4],
+        recorder: JoinHandle<()>,
+        presence: JoinHandle<Option<Presence>>,
+        leave: CancellationToken,
+    ) {
+        systemd::stopping(self.grace + LAST_WRITES);
+        let under_way = self.deliverer.lanes().in_flight();
+        tracing::info!(under_way, grace = ?self.grace, "draining");
+        let taken = async {
+            for taker in takers {
+                // A loop that panicked is logged by the runtime, and has nothing left to give.
+                taker.await.ok();
+            }
+        };
+        // A loop may hold a batch that is about to be submitted: it is closed after them.
+        tokio::time::timeout(LAST_WRITES, taken).await.ok();
+        for job in self.deliverer.lanes().close() {
+            let unsent = Ended::Unsent(job.lease());
+            if self.ended.send_timeout(unsent, LAST_WRITES).await.is_err() {
+                break;
+            }
+        }
+        self.deliverer.requests.close();
+        let drained = tokio::time::timeout(self.grace, self.deliverer.requests.wait()).await;
+        if drained.is_err() {
+            let cut = self.deliverer.lanes().in_flight();
+            tracing::warn!(cut, "the grace is over; requests are cut and will be repeated");
+            self.deliverer.abort.cancel();
+            tokio::time::timeout(LAST_WRITES, self.deliverer.requests.wait()).await.ok();
+        }
+        let Self { store, deliverer, ended, .. } = self;
+        drop((deliverer, ended));
+        let written = tokio::time::timeout(LAST_WRITES, recorder).await.is_ok();
+        leave.cancel();
+        if let Ok(Some(presence)) = presence.await
+            && written
+        {
+            // Without it the others find out by the lock.
+            presence.leave(&store).await.ok();
+        }
+    }
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
+}

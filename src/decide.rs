@@ -1,0 +1,135 @@
+//! What follows from an attempt: a pure function of its outcome and the schedule.
+
+use std::time::Duration;
+
+use crate::outcome::{Outcome, Reply};
+use crate::retry::{Schedule, jittered};
+
+/// How long a delivery waits before the one free repetition on a fresh connection.
+const PROMPT: Duration = Duration::from_millis(50);
+
+/// What happens to a delivery after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Verdict {
+    /// It ended well.
+    Delivered,
+    /// It is tried again.
+    Retry {
+        /// How long to wait.
+        after: Duration,
+        /// Whether the attempt counts against the schedule.
+        counts: bool,
+    },
+    /// The schedule has come to its end.
+    Exhausted,
+    /// The receiver asked to be left alone (410): this delivery ends and the endpoint is disabled.
+    Gone,
+}
+
+/// Where a delivery stands in its schedule.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Number of the attempt just made, from 1.
+    pub attempt: i32,
+    /// Failed attempts before it.
+    pub failures: i32,
+}
+
+/// Decides what follows. `scale` multiplies every delay of the schedule; `unit_random` is in
+/// `0.0..1.0` and spreads retries, so that receivers are not hit in waves.
+///
+/// A `Retry-After` is honoured when it asks for more than the schedule does, and never beyond the
+/// schedule's longest delay.
+pub fn decide(
+    reply: &Reply,
+    progress: Progress,
+    schedule: &Schedule,
+    scale: f64,
+    unit_random: f64,
+) -> Verdict {
+    match reply.outcome {
+        Outcome::Success => return Verdict::Delivered,
+        Outcome::Http410 => return Verdict::Gone,
+        _ => {}
+    }
+    // Only the first uncounted attempt of a delivery is free; the next one like it counts.
+    let uncounted = progress.attempt - 1 - progress.failures;
+    if reply.closed_unanswered && uncounted == 0 {
+        return Verdict::Retry { after: PROMPT, counts: false };
+    }
+    let failures = u32::try_from(progress.failures).unwrap_or(0).saturating_add(1);
+    let Some(delay) = schedule.delay(failures) else {
+        return Verdict::Exhausted;
+    };
+    let scaled = jittered(delay, unit_random).mul_f64(scale);
+    let asked = reply.retry_after.unwrap_or(Duration::ZERO).min(schedule.longest());
+    Verdict::Retry { after: scaled.max(asked), counts: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule() -> Schedule {
+        Schedule::parse("10s 60s").expect("a valid schedule")
+    }
+
+    fn reply(outcome: Outcome) -> Reply {
+        Reply::failure(outcome, "test")
+    }
+
+    fn after(reply: &Reply, attempt: i32, failures: i32) -> Verdict {
+        decide(reply, Progress { attempt, failures }, &schedule(), 1.0, 0.5)
+    }
+
+    #[test]
+    fn success_delivers_and_gone_disables_whatever_the_schedule() {
+        assert_eq!(after(&reply(Outcome::Success), 9, 8), Verdict::Delivered);
+        assert_eq!(after(&reply(Outcome::Http410), 1, 0), Verdict::Gone);
+    }
+
+    #[test]
+    fn failures_walk_the_schedule_to_its_end() {
+        let failed = reply(Outcome::Http5xx);
+        let wait = |s| Verdict::Retry { after: Duration::from_secs(s), counts: true };
+        assert_eq!(after(&failed, 1, 0), wait(10));
+        assert_eq!(after(&failed, 2, 1), wait(60));
+        assert_eq!(after(&failed, 3, 2), Verdict::Exhausted);
+    }
+
+    #[test]
+    fn interrupted_attempts_do_not_move_the_schedule() {
+        let failed = reply(Outcome::Tcp);
+        let expected = Verdict::Retry { after: Duration::from_secs(10), counts: true };
+        assert_eq!(after(&failed, 5, 0), expected);
+    }
+
+    #[test]
+    fn retry_after_prolongs_but_never_beyond_the_longest_delay() {
+        let mut limited = reply(Outcome::Http429);
+        for (asked, waits) in [(5, 10), (30, 30), (86_400, 60)] {
+            limited.retry_after = Some(Duration::from_secs(asked));
+            let expected = Verdict::Retry { after: Duration::from_secs(waits), counts: true };
+            assert_eq!(after(&limited, 1, 0), expected, "asked for {asked} s");
+        }
+    }
+
+    #[test]
+    fn a_retired_connection_is_repeated_once_for_free() {
+        let mut closed = reply(Outcome::Tcp);
+        closed.closed_unanswered = true;
+        assert_eq!(after(&closed, 1, 0), Verdict::Retry { after: PROMPT, counts: false });
+        assert_eq!(
+            after(&closed, 2, 0),
+            Verdict::Retry { after: Duration::from_secs(10), counts: true }
+        );
+    }
+
+    #[test]
+    fn the_scale_multiplies_the_delay() {
+        let failed = reply(Outcome::Http5xx);
+        let verdict =
+            decide(&failed, Progress { attempt: 1, failures: 0 }, &schedule(), 0.001, 0.5);
+        assert_eq!(verdict, Verdict::Retry { after: Duration::from_millis(10), counts: true });
+    }
+}

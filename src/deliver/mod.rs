@@ -1,0 +1,297 @@
+//! Delivering: leased deliveries become requests, and requests become records.
+
+pub mod lanes;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::decide::{Progress, Verdict, decide};
+use crate::endpoint::{Endpoint, Endpoints};
+use crate::event::{Job, Lease};
+use crate::metrics::Metrics;
+use crate::outcome::{Outcome, Reply};
+use crate::send::{Request, Sender};
+use crate::store::Store;
+use crate::store::record::Attempt;
+use lanes::Lanes;
+
+/// Left of a lease when its request is due to be over: time to record the outcome.
+const LEASE_MARGIN: Duration = Duration::from_secs(5);
+/// Payloads loaded one by one, in memory at once.
+const LARGE_PAYLOADS: usize = 32;
+
+/// What becomes of a leased delivery, on its way to the database.
+#[derive(Debug)]
+pub enum Ended {
+    /// A request was made.
+    Attempted(Box<Attempt>),
+    /// No request was made; somebody else may make it.
+    Unsent(Lease),
+    /// Its event is gone.
+    Vanished(Lease),
+}
+
+/// What every delivery needs, shared by all.
+pub struct Deliverer {
+    /// The queues.
+    lanes: Mutex<Lanes>,
+    /// Wakes the claim loop: room, or work noted in the database.
+    pub room: Notify,
+    /// The endpoints as they are now.
+    pub endpoints: RwLock<Arc<Endpoints>>,
+    /// The HTTP client; replaced when its settings are.
+    pub sender: RwLock<Arc<Sender>>,
+    /// The configuration as it is now.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// The instance that holds the leases; `None` while the database is away.
+    pub holder: watch::Receiver<Option<i32>>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    store: Store,
+    ended: mpsc::Sender<Ended>,
+    large_payloads: Semaphore,
+    /// The requests under way.
+    pub requests: TaskTracker,
+    /// Ends them.
+    pub abort: CancellationToken,
+}
+
+/// The parts of a [`Deliverer`] that come from outside.
+pub struct Parts {
+    /// The database.
+    pub store: Store,
+    /// The HTTP client.
+    pub sender: Sender,
+    /// The configuration.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// The holder of the leases.
+    pub holder: watch::Receiver<Option<i32>>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// Where what ended goes.
+    pub ended: mpsc::Sender<Ended>,
+}
+
+impl Deliverer {
+    /// Nothing under way, no endpoints yet.
+    pub fn new(parts: Parts) -> Self {
+        let limits = limits(&parts.config.borrow(), 1);
+        Self {
+            lanes: Mutex::new(Lanes::new(limits)),
+            room: Notify::new(),
+            endpoints: RwLock::default(),
+            sender: RwLock::new(Arc::new(parts.sender)),
+            config: parts.config,
+            holder: parts.holder,
+            metrics: parts.metrics,
+            store: parts.store,
+            ended: parts.ended,
+            large_payloads: Semaphore::new(LARGE_PAYLOADS),
+            requests: TaskTracker::new(),
+            abort: CancellationToken::new(),
+        }
+    }
+
+    /// The queues. Held for moments, never across an await.
+    pub fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The endpoints as they are now.
+    pub fn endpoints(&self) -> Arc<Endpoints> {
+        self.endpoints.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The HTTP client as it is now.
+    pub fn sender(&self) -> Arc<Sender> {
+        self.sender.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The configuration as it is now.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.borrow().clone()
+    }
+
+    /// Takes over endpoints and limits, and tells the metrics.
+    pub fn adapt(&self, endpoints: Arc<Endpoints>, instances: usize) {
+        let limits = limits(&self.config(), instances);
+        self.metrics.limit(limits.max_in_flight);
+        self.metrics.endpoints(endpoints.states());
+        self.lanes().adapt(limits, endpoints.all_ready().map(|endpoint| &**endpoint));
+        *self.endpoints.write().unwrap_or_else(PoisonError::into_inner) = endpoints;
+    }
+
+    /// Queues leased deliveries, and starts what may be started.
+    pub async fn submit(self: &Arc<Self>, jobs: Vec<Job>) {
+        let refused: Vec<Job> = {
+            let mut lanes = self.lanes();
+            jobs.into_iter().filter_map(|job| lanes.push(job).err()).collect()
+        };
+        self.pump();
+        for job in refused {
+            self.end(Ended::Unsent(job.lease())).await;
+        }
+    }
+
+    /// Starts what may be started.
+    pub fn pump(self: &Arc<Self>) {
+        let now = Instant::now();
+        loop {
+            let Some(job) = self.lanes().start(now) else { return };
+            let deliverer = self.clone();
+            self.requests.spawn(async move { deliverer.work(job).await });
+        }
+    }
+
+    /// Makes an attempt, and then others while there are any: a slot is handed on, not given back.
+    async fn work(self: Arc<Self>, first: Job) {
+        let mut next = Some(first);
+        while let Some(job) = next {
+            let key = job.endpoint;
+            self.metrics.in_flight.inc();
+            let ended = self.attempt(job).await;
+            self.metrics.in_flight.dec();
+            let took = match &ended {
+                Ended::Attempted(attempt) => Some(attempt.duration),
+                _ => None,
+            };
+            // A record that finds no room holds the slot: what cannot be recorded is not sent.
+            self.end(ended).await;
+            let mut lanes = self.lanes();
+            let has_room = lanes.finished(key, took);
+            next = lanes.start(Instant::now());
+            drop(lanes);
+            if has_room {
+                self.room.notify_one();
+            }
+        }
+    }
+
+    async fn end(&self, ended: Ended) {
+        // The receiver lives as long as there are requests.
+        self.ended.send(ended).await.ok();
+    }
+
+    async fn attempt(&self, job: Job) -> Ended {
+        let config = self.config();
+        let endpoint = self.endpoints().ready(job.endpoint).cloned();
+        let Some(endpoint) = endpoint else { return Ended::Unsent(job.lease()) };
+        let timeout = endpoint.timeout.unwrap_or(config.delivery.timeout);
+        let lease_left = config.delivery.lease.saturating_sub(job.leased_at.elapsed());
+        let still_ours = *self.holder.borrow() == Some(job.holder);
+        if !still_ours || lease_left < timeout + LEASE_MARGIN {
+            return Ended::Unsent(job.lease());
+        }
+        let payload = match &job.event.payload {
+            Some(payload) => payload.clone(),
+            None => match self.load_payload(&job).await {
+                Ok(payload) => payload,
+                Err(ended) => return ended,
+            },
+        };
+        self.request(&job, &endpoint, &payload, timeout, &config).await
+    }
+
+    async fn load_payload(&self, job: &Job) -> Result<Bytes, Ended> {
+        let permit = self.large_payloads.acquire().await;
+        let loaded = self.store.load_payload(job.event.seq).await;
+        drop(permit);
+        match loaded {
+            Ok(Some(payload)) => Ok(payload),
+            Ok(None) => Err(Ended::Vanished(job.lease())),
+            Err(error) => {
+                self.metrics.db_errors.inc();
+                tracing::warn!(event_id = job.event.id, %error, "cannot load the payload");
+                Err(Ended::Unsent(job.lease()))
+            }
+        }
+    }
+
+    async fn request(
+        &self,
+        job: &Job,
+        endpoint: &Endpoint,
+        payload: &[u8],
+        timeout: Duration,
+        config: &Config,
+    ) -> Ended {
+        let Job { event, .. } = job;
+        let body = endpoint.profile.body(&event.event_type, event.created_us, payload);
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let timestamp = i64::try_from(wall.as_secs()).unwrap_or(i64::MAX);
+        let started = Instant::now();
+        let signature =
+            endpoint.profile.signature(endpoint.secrets(started), &event.id, timestamp, &body);
+        if job.attempt == 1 {
+            let since_created = wall.as_micros() as f64 - event.created_us as f64;
+            self.metrics.first_attempt_delay.observe((since_created / 1e6).max(0.0));
+        }
+        let sender = self.sender();
+        let request =
+            Request { endpoint, id: &event.id, timestamp, signature: &signature, body, timeout };
+        let reply = tokio::select! {
+            reply = sender.send(request) => reply,
+            () = self.abort.cancelled() => {
+                Reply::failure(Outcome::Interrupted, "the daemon stopped before a reply came")
+            }
+        };
+        let duration = started.elapsed();
+        self.metrics.endpoint(&endpoint.name).attempt(reply.outcome);
+        self.metrics.attempt_took(reply.outcome, duration);
+        let verdict = self.verdict(&reply, job, endpoint, config);
+        self.note(job, endpoint, &reply, verdict);
+        let lease = job.lease();
+        Ended::Attempted(Box::new(Attempt { lease, started, duration, reply, verdict }))
+    }
+
+    fn verdict(&self, reply: &Reply, job: &Job, endpoint: &Endpoint, config: &Config) -> Verdict {
+        if reply.outcome == Outcome::Interrupted {
+            return Verdict::Retry { after: Duration::ZERO, counts: false };
+        }
+        let schedule = endpoint.retry.as_ref().unwrap_or(&config.delivery.retry);
+        let progress = Progress { attempt: job.attempt, failures: job.failures };
+        decide(reply, progress, schedule, config.delivery.retry_scale, fastrand::f64())
+    }
+
+    fn note(&self, job: &Job, endpoint: &Endpoint, reply: &Reply, verdict: Verdict) {
+        let error = reply.error.as_deref().unwrap_or_default();
+        match verdict {
+            Verdict::Delivered => {}
+            Verdict::Retry { after, .. } => {
+                self.lanes().note_due(job.endpoint, Instant::now() + after);
+                self.room.notify_one();
+                tracing::debug!(
+                    event_id = job.event.id,
+                    endpoint = endpoint.name,
+                    attempt = job.attempt,
+                    outcome = reply.outcome.as_str(),
+                    error,
+                    retry_in_ms = after.as_millis(),
+                    "attempt failed"
+                );
+            }
+            Verdict::Exhausted | Verdict::Gone => tracing::warn!(
+                event_id = job.event.id,
+                endpoint = endpoint.name,
+                attempt = job.attempt,
+                outcome = reply.outcome.as_str(),
+                error,
+                "delivery given up"
+            ),
+        }
+    }
+}
+
+fn limits(config: &Config, instances: usize) -> lanes::Limits {
+    lanes::Limits {
+        max_in_flight: config.delivery.max_in_flight,
+        max_per_endpoint: config.delivery.max_in_flight_per_endpoint,
+        instances,
+    }
+}

@@ -1,0 +1,296 @@
+//! Endpoints as the daemon uses them: checked, with their secrets prepared, and indexed for
+//! matching.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::guard::{self, Policy};
+use crate::matching::{Index, MAX_PATTERNS, Pattern};
+use crate::profile::Profile;
+use crate::retry::Schedule;
+use crate::sign::Secret;
+
+/// The number of an endpoint, `outbox.endpoints.endpoint`.
+pub type EndpointKey = i32;
+
+/// Whether an endpoint's deliveries are made, and sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Made and sent.
+    Active,
+    /// Made; they wait.
+    Paused,
+    /// None are made.
+    Disabled,
+    /// Made; they wait until the definition is mended.
+    Invalid,
+}
+
+impl State {
+    /// The state of that name; an unknown one waits, as an invalid one does.
+    pub fn named(name: &str) -> Self {
+        match name {
+            "active" => Self::Active,
+            "paused" => Self::Paused,
+            "disabled" => Self::Disabled,
+            _ => Self::Invalid,
+        }
+    }
+}
+
+/// An endpoint as the database has it, unchecked.
+#[derive(Clone, Debug, Default)]
+pub struct EndpointRow {
+    /// Its number.
+    pub key: EndpointKey,
+    /// Its public id.
+    pub id: String,
+    /// Its slug.
+    pub name: String,
+    /// Where requests go.
+    pub url: String,
+    /// The event patterns.
+    pub events: Vec<String>,
+    /// Only this tenant's events.
+    pub tenant: Option<String>,
+    /// Only live, or only test events.
+    pub live: Option<bool>,
+    /// The profile's name.
+    pub profile: String,
+    /// Whether new deliveries are made.
+    pub active: bool,
+    /// Static headers, a JSON object.
+    pub headers: String,
+    /// Deadline of an attempt, in microseconds.
+    pub timeout_us: Option<i64>,
+    /// A retry schedule.
+    pub retry: Option<String>,
+    /// Requests at once.
+    pub max_in_flight: Option<i32>,
+    /// Requests a second.
+    pub rate_per_second: Option<f64>,
+    /// Whether order was asked for.
+    pub ordered: bool,
+    /// The state's name.
+    pub state: String,
+    /// The secrets, newest first, each with the time it expires at.
+    pub secrets: Vec<(String, Option<Instant>)>,
+}
+
+/// An endpoint ready to be sent to.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Its number.
+    pub key: EndpointKey,
+    /// Its public id.
+    pub id: String,
+    /// Its slug, the metrics label.
+    pub name: String,
+    /// Where requests go; passed the address policy.
+    pub url: url::Url,
+    /// Static headers.
+    pub headers: Vec<(String, String)>,
+    /// The wire contract.
+    pub profile: Profile,
+    /// Deadline of an attempt, where it has its own.
+    pub timeout: Option<Duration>,
+    /// Its own retry schedule.
+    pub retry: Option<Schedule>,
+    /// Its own cap of requests at once.
+    pub max_in_flight: Option<usize>,
+    /// Its own limit of requests a second.
+    pub rate_per_second: Option<f64>,
+    secrets: Vec<(Secret, Option<Instant>)>,
+}
+
+/// The longest deadline an endpoint may ask for.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Endpoint {
+    /// Checks a row. The error is the reason that a person will read in `state_reason`.
+    pub fn check(row: &EndpointRow, policy: &Policy) -> Result<Self, String> {
+        let url = policy.check_url(&row.url).map_err(|error| format!("url: {error}"))?;
+        let profile = Profile::named(&row.profile).map_err(|error| format!("profile: {error}"))?;
+        let retry = row.retry.as_deref().map(Schedule::parse).transpose();
+        if row.ordered {
+            return Err("ordered: this version does not deliver in order".to_owned());
+        }
+        Ok(Self {
+            key: row.key,
+            id: row.id.clone(),
+            name: row.name.clone(),
+            url,
+            headers: check_headers(&row.headers)?,
+            profile,
+            timeout: check_timeout(row.timeout_us)?,
+            retry: retry.map_err(|error| format!("retry: {error}"))?,
+            max_in_flight: row.max_in_flight.and_then(|n| usize::try_from(n).ok()),
+            rate_per_second: row.rate_per_second,
+            secrets: check_secrets(&row.secrets)?,
+        })
+    }
+
+    /// The secrets that sign at this moment, newest first.
+    pub fn secrets(&self, now: Instant) -> impl Iterator<Item = &Secret> {
+        self.secrets.iter().filter(move |(_, end)| end.is_none_or(|end| now < end)).map(|(s, _)| s)
+    }
+}
+
+fn check_timeout(timeout_us: Option<i64>) -> Result<Option<Duration>, String> {
+    let Some(us) = timeout_us else { return Ok(None) };
+    let timeout = u64::try_from(us).map(Duration::from_micros).unwrap_or_default();
+    if timeout.is_zero() || timeout > LONGEST_TIMEOUT {
+        return Err(format!("timeout: must be more than 0 and at most {LONGEST_TIMEOUT:?}"));
+    }
+    Ok(Some(timeout))
+}
+
+fn check_headers(json: &str) -> Result<Vec<(String, String)>, String> {
+    let map: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json)
+        .map_err(|_| "headers: must be a JSON object of strings".to_owned())?;
+    if map.len() > guard::MAX_HEADERS {
+        return Err(format!("headers: {} of them; at most {}", map.len(), guard::MAX_HEADERS));
+    }
+    map.into_iter()
+        .map(|(name, value)| {
+            let serde_json::Value::String(value) = value else {
+                return Err(format!("headers: the value of '{name}' is not a string"));
+            };
+            guard::check_header(&name, &value).map_err(|error| format!("headers: {error}"))?;
+            Ok((name, value))
+        })
+        .collect()
+}
+
+fn check_secrets(
+    secrets: &[(String, Option<Instant>)],
+) -> Result<Vec<(Secret, Option<Instant>)>, String> {
+    if secrets.is_empty() {
+        return Err("secret: it has none that is active; outbox.rotate_secret gives it one".into());
+    }
+    secrets
+        .iter()
+        .map(|(text, end)| {
+            Ok((Secret::parse(text).map_err(|error| format!("secret: {error}"))?, *end))
+        })
+        .collect()
+}
+
+/// Who receives an event: what fan-out needs to know of every endpoint, valid or not.
+#[derive(Clone, Debug)]
+struct Subscription {
+    tenant: Option<String>,
+    live: Option<bool>,
+    takes_new: bool,
+}
+
+/// All endpoints at one revision.
+#[derive(Debug, Default)]
+pub struct Endpoints {
+    /// The revision of the database that this is.
+    pub revision: i64,
+    ready: HashMap<EndpointKey, Arc<Endpoint>>,
+    subscriptions: HashMap<EndpointKey, Subscription>,
+    states: HashMap<EndpointKey, (String, State)>,
+    index: Index<EndpointKey>,
+}
+
+impl Endpoints {
+    /// Checks and indexes all rows. Also returns those that cannot be used, each with the reason.
+    pub fn build(
+        revision: i64,
+        rows: &[EndpointRow],
+        policy: &Policy,
+    ) -> (Self, Vec<(EndpointKey, String)>) {
+        let mut endpoints = Self { revision, ..Self::default() };
+        let mut patterns = Vec::with_capacity(rows.len());
+        let mut invalid = Vec::new();
+        for row in rows {
+            let mut state = State::named(&row.state);
+            // Of an endpoint with one bad pattern, what the good ones match waits for the mend.
+            let (good, bad) = split_patterns(&row.events);
+            patterns.push((good, row.key));
+            let checked = bad.map_or_else(|| Endpoint::check(row, policy), Err);
+            match checked {
+                Ok(endpoint) if state == State::Active => {
+                    endpoints.ready.insert(row.key, Arc::new(endpoint));
+                }
+                Ok(_) => {}
+                Err(reason) => {
+                    if state == State::Active {
+                        invalid.push((row.key, reason));
+                        state = State::Invalid;
+                    }
+                }
+            }
+            endpoints.subscriptions.insert(
+                row.key,
+                Subscription {
+                    tenant: row.tenant.clone(),
+                    live: row.live,
+                    takes_new: row.active && state != State::Disabled,
+                },
+            );
+            endpoints.states.insert(row.key, (row.name.clone(), state));
+        }
+        endpoints.index = Index::new(patterns);
+        (endpoints, invalid)
+    }
+
+    /// Adds to `found` every endpoint that is owed this event.
+    pub fn matching(
+        &self,
+        event_type: &str,
+        tenant: Option<&str>,
+        live: bool,
+        found: &mut Vec<EndpointKey>,
+    ) {
+        self.index.lookup(event_type, found);
+        found.retain(|key| {
+            self.subscriptions.get(key).is_some_and(|s| {
+                s.takes_new
+                    && s.live.is_none_or(|wanted| wanted == live)
+                    && s.tenant.as_deref().is_none_or(|wanted| tenant == Some(wanted))
+            })
+        });
+    }
+
+    /// The endpoint, if it may be sent to.
+    pub fn ready(&self, key: EndpointKey) -> Option<&Arc<Endpoint>> {
+        self.ready.get(&key)
+    }
+
+    /// Every endpoint that may be sent to.
+    pub fn all_ready(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.ready.values()
+    }
+
+    /// Name and state of every endpoint.
+    pub fn states(&self) -> impl Iterator<Item = (&str, State)> {
+        self.states.values().map(|(name, state)| (name.as_str(), *state))
+    }
+
+    /// Whether the endpoint exists, in whatever state.
+    pub fn exists(&self, key: EndpointKey) -> bool {
+        self.states.contains_key(&key)
+    }
+}
+
+/// The patterns that can be used, and what is wrong with the first that cannot.
+fn split_patterns(events: &[String]) -> (Vec<Pattern>, Option<String>) {
+    if events.len() > MAX_PATTERNS {
+        let reason = format!("events: {} patterns; at most {MAX_PATTERNS}", events.len());
+        return (Vec::new(), Some(reason));
+    }
+    let (mut good, mut bad) = (Vec::with_capacity(events.len()), None);
+    for text in events {
+        match Pattern::parse(text) {
+            Ok(pattern) => good.push(pattern),
+            Err(error) => {
+                bad.get_or_insert_with(|| format!("events: {error}"));
+            }
+        }
+    }
+    (good, bad)
+}

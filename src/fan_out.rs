@@ -1,0 +1,232 @@
+//! The fan-out loop: committed events become deliveries, most of them sent at once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::catalogue::Catalogue;
+use crate::deliver::Deliverer;
+use crate::endpoint::{EndpointKey, Endpoints};
+use crate::event::Job;
+use crate::health::{Beat, Health};
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::fan_out::{Batch, NewDeliveries, Taken};
+
+/// Most events of one transaction.
+const BATCH_EVENTS: i64 = 500;
+/// Most deliveries of one transaction, unless a single event has more.
+const BATCH_DELIVERIES: usize = 20_000;
+/// The pause while events arrive.
+const BUSY: Duration = Duration::from_millis(2);
+/// The longest pause.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// What fan-out works with.
+pub struct FanOut {
+    /// The database.
+    pub store: Store,
+    /// Where deliveries go.
+    pub deliverer: Arc<Deliverer>,
+    /// Keeps the endpoints current.
+    pub catalogue: Arc<Catalogue>,
+    /// Hears of every turn.
+    pub health: Arc<Health>,
+}
+
+/// What one turn found.
+enum Turn {
+    /// A full batch: more is waiting.
+    Full,
+    /// Some events.
+    Some,
+    /// Nothing.
+    Empty,
+}
+
+/// How the next batch is taken.
+struct Pace {
+    limit: i64,
+    /// After a conflict with a replay: create without leasing.
+    unleased: bool,
+}
+
+impl FanOut {
+    /// Runs until it is stopped.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut pace = Pace { limit: BATCH_EVENTS, unleased: false };
+        let mut pause = BUSY;
+        let mut backoff = Backoff::default();
+        while !stop.is_cancelled() {
+            self.health.beat(Beat::FanOut);
+            let holder = *self.deliverer.holder.borrow();
+            let wait = match holder {
+                None => IDLE,
+                Some(holder) => match self.turn(&mut pace, holder).await {
+                    Ok(turn) => {
+                        backoff.reset();
+                        pause = match turn {
+                            Turn::Full => Duration::ZERO,
+                            Turn::Some => BUSY,
+                            Turn::Empty => (pause.max(BUSY) * 5 / 4).min(IDLE),
+                        };
+                        pause
+                    }
+                    Err(error) => {
+                        self.deliverer.metrics.db_errors.inc();
+                        backoff.log("fan-out", &error);
+                        backoff.next()
+                    }
+                },
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait), if !wait.is_zero() => {}
+                () = stop.cancelled() => {}
+                () = std::future::ready(()), if wait.is_zero() => {}
+            }
+        }
+    }
+
+    async fn turn(&self, pace: &mut Pace, holder: i32) -> Result<Turn, StoreError> {
+        let batch = self.store.take_events(pace.limit).await?;
+        // Endpoints committed before an event are matched with it: the batch tells the revision of
+        // the snapshot that it was read in.
+        let endpoints = match self.catalogue.at_least(batch.revision).await {
+            Ok(endpoints) => endpoints,
+            Err(error) => {
+                batch.abandon().await?;
+                return Err(error);
+            }
+        };
+        if batch.taken.is_empty() {
+            batch.abandon().await?;
+            return Ok(Turn::Empty);
+        }
+        let full = batch.taken.len() as i64 == pace.limit;
+        let plan = self.plan(&endpoints, &batch.taken, pace.unleased);
+        if plan.new.event_seq.len() > BATCH_DELIVERIES && pace.limit > 1 {
+            pace.limit = (pace.limit / 2).max(1);
+            self.take_back(&plan);
+            batch.abandon().await?;
+            return Ok(Turn::Full);
+        }
+        pace.limit = (pace.limit * 2).min(BATCH_EVENTS);
+        self.finish(batch, plan, pace, holder).await?;
+        Ok(if full { Turn::Full } else { Turn::Some })
+    }
+
+    /// Who receives what, and for which deliveries there is room in memory.
+    fn plan(&self, endpoints: &Endpoints, taken: &[Taken], unleased: bool) -> Plan {
+        let mut plan = Plan::default();
+        let mut found: Vec<EndpointKey> = Vec::new();
+        let mut lanes = self.deliverer.lanes();
+        for (index, Taken { event, target, wait }) in taken.iter().enumerate() {
+            match target {
+                Some(target) => {
+                    found.clear();
+                    found.extend(Some(*target).filter(|key| endpoints.exists(*key)));
+                }
+                None => {
+                    let tenant = event.tenant.as_deref();
+                    endpoints.matching(&event.event_type, tenant, event.live, &mut found);
+                }
+            }
+            if found.is_empty() {
+                plan.unmatched += 1;
+            }
+            for key in &found {
+                let may_lease = !unleased && wait.is_zero() && endpoints.ready(*key).is_some();
+                let leased = may_lease && lanes.reserve(*key, 1) == 1;
+                plan.new.event_seq.push(event.seq);
+                plan.new.endpoint.push(*key);
+                plan.new.leased.push(leased);
+                plan.new.wait_us.push(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX));
+                if leased {
+                    plan.leased.push((index, *key));
+                } else {
+                    plan.spilled.push((*key, *wait));
+                }
+            }
+        }
+        plan
+    }
+
+    fn take_back(&self, plan: &Plan) {
+        let mut lanes = self.deliverer.lanes();
+        for (_, key) in &plan.leased {
+            lanes.unreserve(*key, 1);
+        }
+    }
+
+    async fn finish(
+        &self,
+        batch: Batch,
+        plan: Plan,
+        pace: &mut Pace,
+        holder: i32,
+    ) -> Result<(), StoreError> {
+        let events: Vec<_> = batch.taken.iter().map(|taken| taken.event.clone()).collect();
+        let (made, event_count) = (plan.new.event_seq.len() as u64, events.len() as u64);
+        let leased_at = if pace.unleased {
+            let new = NewDeliveries { ..plan.new };
+            batch.finish_unleased(new).await?;
+            pace.unleased = false;
+            Instant::now()
+        } else {
+            let lease = self.deliverer.config().delivery.lease;
+            match batch.finish(&plan.new, holder, lease).await {
+                Ok(Some(leased_at)) => leased_at,
+                Ok(None) => {
+                    pace.unleased = true;
+                    self.take_back(&plan);
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.take_back(&plan);
+                    return Err(error);
+                }
+            }
+        };
+        let metrics = &self.deliverer.metrics;
+        metrics.events.inc_by(event_count);
+        metrics.fanned_out.inc_by(made);
+        metrics.unmatched.inc_by(plan.unmatched);
+        self.note_spilled(&plan.spilled);
+        let job = |(index, endpoint): &(usize, EndpointKey)| Job {
+            event: Arc::clone(&events[*index]),
+            endpoint: *endpoint,
+            attempt: 1,
+            failures: 0,
+            holder,
+            leased_at,
+        };
+        self.deliverer.submit(plan.leased.iter().map(job).collect()).await;
+        Ok(())
+    }
+
+    fn note_spilled(&self, spilled: &[(EndpointKey, Duration)]) {
+        if spilled.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let mut lanes = self.deliverer.lanes();
+        for (key, wait) in spilled {
+            lanes.note_due(*key, now + *wait);
+        }
+        drop(lanes);
+        self.deliverer.room.notify_one();
+    }
+}
+
+/// The deliveries of a batch.
+#[derive(Default)]
+struct Plan {
+    new: NewDeliveries,
+    /// Index of the event, and the endpoint, of those that are sent at once.
+    leased: Vec<(usize, EndpointKey)>,
+    /// The endpoints of those that wait in the database, and for how long at least.
+    spilled: Vec<(EndpointKey, Duration)>,
+    unmatched: u64,
+}

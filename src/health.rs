@@ -1,0 +1,80 @@
+//! Whether the daemon works: what `/readyz` says, and whether the watchdog is fed.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The loops that do the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beat {
+    /// Events into deliveries.
+    FanOut,
+    /// Due deliveries into requests.
+    Claim,
+    /// Outcomes into the database.
+    Record,
+}
+
+const BEATS: [(Beat, &str); 3] =
+    [(Beat::FanOut, "fan-out"), (Beat::Claim, "claim"), (Beat::Record, "record")];
+
+/// A loop that has not turned for this long is stuck: every wait of theirs is shorter.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// What the loops report, and what is asked of them.
+#[derive(Debug)]
+pub struct Health {
+    started: Instant,
+    beats: [AtomicU64; 3],
+    not_ready: Mutex<Option<String>>,
+}
+
+impl Health {
+    /// Not ready yet.
+    pub fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            beats: Default::default(),
+            not_ready: Mutex::new(Some("starting".to_owned())),
+        }
+    }
+
+    /// A loop has turned.
+    pub fn beat(&self, which: Beat) {
+        let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.beats[which as usize].store(millis, Ordering::Relaxed);
+    }
+
+    /// The loops that are stuck.
+    pub fn stuck(&self) -> Vec<&'static str> {
+        let now = self.started.elapsed();
+        let last =
+            |beat: Beat| Duration::from_millis(self.beats[beat as usize].load(Ordering::Relaxed));
+        BEATS
+            .iter()
+            .filter(|(beat, _)| now.saturating_sub(last(*beat)) > STUCK)
+            .map(|(_, name)| *name)
+            .collect()
+    }
+
+    /// Deliveries can be made.
+    pub fn ready(&self) {
+        *self.not_ready.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Deliveries cannot be made, and why.
+    pub fn not_ready(&self, why: impl Into<String>) {
+        *self.not_ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.into());
+    }
+
+    /// Why deliveries cannot be made; `None` when they can.
+    pub fn problem(&self) -> Option<String> {
+        self.not_ready.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self::new()
+    }
+}

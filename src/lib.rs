@@ -1,0 +1,38 @@
+//! outboxd delivers the rows of a Postgres outbox table as signed webhooks.
+//!
+//! The modules below are in reading order: nouns and rules first, which neither do I/O nor look at
+//! a clock; then the two hands, the database and the HTTP client; then the loops; then the daemon
+//! that starts them, and the command line. `docs/architecture.md` is the map.
+
+pub mod event;
+pub mod outcome;
+pub mod decide;
+pub mod retry;
+pub mod retry_after;
+pub mod matching;
+pub mod guard;
+pub mod sign;
+pub mod profile;
+pub mod endpoint;
+pub mod config;
+
+pub mod store;
+pub mod send;
+pub mod metrics;
+pub mod health;
+pub mod log;
+pub mod systemd;
+
+pub mod backoff;
+pub mod deliver;
+pub mod catalogue;
+pub mod fan_out;
+pub mod claim;
+pub mod recorder;
+pub mod presence;
+pub mod sweep;
+pub mod admin;
+
+pub mod daemon;
+pub mod throwaway;
+pub mod cli;

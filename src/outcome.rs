@@ -1,0 +1,148 @@
+//! How one attempt ended. A receiver that fails is a value, never an error.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// The closed set of outcomes of an attempt, as `outbox.attempts.outcome` and the metrics name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// A 2xx status.
+    Success,
+    /// A redirect; never followed.
+    Http3xx,
+    /// A 4xx status other than 410 and 429.
+    Http4xx,
+    /// 410 Gone: the receiver wants no more.
+    Http410,
+    /// 429 Too Many Requests.
+    Http429,
+    /// A 5xx status.
+    Http5xx,
+    /// No connection (or no TLS session) in time.
+    TimeoutConnect,
+    /// Connected, but no complete reply in time.
+    TimeoutResponse,
+    /// The name did not resolve.
+    Dns,
+    /// Refused, reset, unreachable, or closed without a reply.
+    Tcp,
+    /// The TLS handshake failed.
+    Tls,
+    /// The reply was not HTTP, or the request could not be put together.
+    Protocol,
+    /// The address policy refused the target; nothing was sent.
+    Blocked,
+    /// The daemon ended before it knew.
+    Interrupted,
+}
+
+impl Outcome {
+    /// Every outcome, so that metrics can exist at zero before the first attempt.
+    pub const ALL: [Self; 14] = [
+        Self::Success,
+        Self::Http3xx,
+        Self::Http4xx,
+        Self::Http410,
+        Self::Http429,
+        Self::Http5xx,
+        Self::TimeoutConnect,
+        Self::TimeoutResponse,
+        Self::Dns,
+        Self::Tcp,
+        Self::Tls,
+        Self::Protocol,
+        Self::Blocked,
+        Self::Interrupted,
+    ];
+
+    /// The outcome of a complete reply head. A status outside 200 to 599 is no HTTP we know.
+    pub fn of_status(status: u16) -> Self {
+        match status {
+            200..=299 => Self::Success,
+            300..=399 => Self::Http3xx,
+            410 => Self::Http410,
+            429 => Self::Http429,
+            400..=499 => Self::Http4xx,
+            500..=599 => Self::Http5xx,
+            _ => Self::Protocol,
+        }
+    }
+
+    /// The name in SQL and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Http3xx => "http_3xx",
+            Self::Http4xx => "http_4xx",
+            Self::Http410 => "http_410",
+            Self::Http429 => "http_429",
+            Self::Http5xx => "http_5xx",
+            Self::TimeoutConnect => "timeout_connect",
+            Self::TimeoutResponse => "timeout_response",
+            Self::Dns => "dns",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Protocol => "protocol",
+            Self::Blocked => "blocked",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// What one request came to: everything that is recorded about it.
+#[derive(Debug)]
+pub struct Reply {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// HTTP status, where there was a reply.
+    pub status: Option<u16>,
+    /// Headers of the reply as a JSON object of strings, capped.
+    pub headers: Option<String>,
+    /// First bytes of the body, capped.
+    pub body: Bytes,
+    /// What went wrong, for people.
+    pub error: Option<String>,
+    /// The address that answered.
+    pub remote_addr: Option<String>,
+    /// What a `Retry-After` header of a 429 or 503 asked for.
+    pub retry_after: Option<Duration>,
+    /// The connection closed before a byte came back, as one does that the receiver had just
+    /// retired from its keep-alive; worth one prompt repetition.
+    pub closed_unanswered: bool,
+}
+
+impl Reply {
+    /// A request that brought no reply.
+    pub fn failure(outcome: Outcome, error: impl Into<String>) -> Self {
+        Self {
+            outcome,
+            status: None,
+            headers: None,
+            body: Bytes::new(),
+            error: Some(error.into()),
+            remote_addr: None,
+            retry_after: None,
+            closed_unanswered: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_2xx_is_success() {
+        for status in 0..1000 {
+            let success = Outcome::of_status(status) == Outcome::Success;
+            assert_eq!(success, (200..300).contains(&status), "{status}");
+        }
+    }
+
+    #[test]
+    fn names_are_distinct() {
+        let names: std::collections::HashSet<_> = Outcome::ALL.iter().map(|o| o.as_str()).collect();
+        assert_eq!(names.len(), Outcome::ALL.len());
+    }
+}

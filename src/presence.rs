@@ -1,0 +1,111 @@
+//! The presence loop: this daemon's place among others, and the leases of those that died.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::catalogue::Catalogue;
+use crate::deliver::Deliverer;
+use crate::health::Health;
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::instance::{Identity, Presence};
+
+/// Between two signs of life; also how soon the death of another daemon is noticed.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// What presence works with.
+pub struct PresenceLoop {
+    /// The database.
+    pub store: Store,
+    /// Whose leases depend on it.
+    pub deliverer: Arc<Deliverer>,
+    /// Shares endpoints' limits among daemons.
+    pub catalogue: Arc<Catalogue>,
+    /// Who this is.
+    pub identity: Identity,
+    /// Where the others learn the holder of their leases.
+    pub holder: watch::Sender<Option<i32>>,
+    /// Told of the database.
+    pub health: Arc<Health>,
+}
+
+impl PresenceLoop {
+    /// Runs until it is stopped; then the caller, when all leases have been given back, leaves
+    /// with what is returned.
+    pub async fn run(self, stop: CancellationToken) -> Option<Presence> {
+        let mut backoff = Backoff::default();
+        let mut before = None;
+        loop {
+            let error = match self.join(before).await {
+                Ok(presence) => {
+                    backoff.reset();
+                    before = Some(presence.id);
+                    match self.stay(&presence, &stop).await {
+                        Ok(()) => return Some(presence),
+                        Err(error) => error,
+                    }
+                }
+                Err(error) => error,
+            };
+            // Until the lock is held again, nobody knows whose the leases are.
+            self.deliverer.lanes().suspend(true);
+            self.holder.send_replace(None);
+            self.health.not_ready(format!("the database is away: {error}"));
+            backoff.log("presence", &error);
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next()) => {}
+                () = stop.cancelled() => return None,
+            }
+        }
+    }
+
+    async fn join(&self, before: Option<i32>) -> Result<Presence, StoreError> {
+        let facts = self.store.facts().await?;
+        if let Some(why) = facts.not_yet() {
+            return Err(StoreError::Unfit(why.to_owned()));
+        }
+        let pooled = self.store.is_pooled().await?;
+        let presence = self.store.join(&self.identity, before, pooled).await?;
+        if before != Some(presence.id) {
+            tracing::info!(instance = presence.id, pooled, "registered");
+            self.deliverer.lanes().forget_other_holders(presence.id);
+        }
+        self.bury(&presence).await?;
+        self.catalogue.at_least(1).await?;
+        self.holder.send_replace(Some(presence.id));
+        self.deliverer.lanes().suspend(false);
+        self.deliverer.pump();
+        self.health.ready();
+        Ok(presence)
+    }
+
+    /// Until told to stop, or the database fails, or somebody declares this daemon dead.
+    async fn stay(&self, presence: &Presence, stop: &CancellationToken) -> Result<(), StoreError> {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(BEAT) => {}
+                () = stop.cancelled() => return Ok(()),
+            }
+            let Some(alive) = presence.beat(&self.store).await? else {
+                let why = "another daemon declared this one dead, and has its leases";
+                return Err(StoreError::Unfit(why.to_owned()));
+            };
+            self.catalogue.share_among(usize::try_from(alive).unwrap_or(1));
+            self.bury(presence).await?;
+        }
+    }
+
+    async fn bury(&self, presence: &Presence) -> Result<(), StoreError> {
+        let buried = self.store.bury(presence.id).await?;
+        if buried.dead > 0 {
+            tracing::warn!(released = buried.released, "took over the leases of a dead daemon");
+            let released = u64::try_from(buried.released).unwrap_or(0);
+            self.deliverer.metrics.released_leases.inc_by(released);
+        }
+        Ok(())
+    }
+}

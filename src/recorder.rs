@@ -1,0 +1,171 @@
+//! The record loop: what became of leased deliveries goes to the database, in batches.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::backoff::Backoff;
+use crate::decide::Verdict;
+use crate::deliver::{Deliverer, Ended};
+use crate::endpoint::EndpointKey;
+use crate::event::Lease;
+use crate::health::{Beat, Health};
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::record::Attempt;
+
+/// Most outcomes of one transaction.
+const BATCH: usize = 1000;
+/// Outcomes that may wait; when they are that many, requests wait too.
+pub const WAITING: usize = 4096;
+/// How often the watchdog hears of a loop that has nothing to do.
+const BEAT: Duration = Duration::from_secs(5);
+
+/// What recording works with.
+pub struct Recorder {
+    /// The database.
+    pub store: Store,
+    /// For the metrics and the endpoints' names.
+    pub deliverer: Arc<Deliverer>,
+    /// What ended.
+    pub ended: mpsc::Receiver<Ended>,
+    /// Hears of every turn.
+    pub health: Arc<Health>,
+}
+
+impl Recorder {
+    /// Runs until every sender is gone and all is recorded.
+    pub async fn run(mut self) {
+        let mut waiting = Vec::with_capacity(BATCH);
+        loop {
+            self.health.beat(Beat::Record);
+            let received = tokio::time::timeout(BEAT, self.ended.recv_many(&mut waiting, BATCH));
+            match received.await {
+                Err(_) => {}
+                Ok(0) => return,
+                Ok(_) => self.record(std::mem::take(&mut waiting)).await,
+            }
+        }
+    }
+
+    /// Writes a batch, for as long as it takes: until then its deliveries are neither lost nor
+    /// done, and no request is made that could not be recorded either.
+    async fn record(&self, batch: Vec<Ended>) {
+        let (mut attempts, mut unsent, mut vanished) = (Vec::new(), Vec::new(), Vec::new());
+        for ended in batch {
+            match ended {
+                Ended::Attempted(attempt) => attempts.push(*attempt),
+                Ended::Unsent(lease) => unsent.push(lease),
+                Ended::Vanished(lease) => vanished.push(lease),
+            }
+        }
+        if !attempts.is_empty() {
+            self.record_attempts(attempts).await;
+        }
+        if !unsent.is_empty() {
+            self.insist("release", || self.store.release(&unsent)).await;
+            self.deliverer.room.notify_one();
+        }
+        for lease in vanished {
+            self.insist("cancel", || self.store.cancel_vanished(lease)).await;
+            self.count(lease, |endpoint| endpoint.cancelled());
+        }
+    }
+
+    async fn record_attempts(&self, attempts: Vec<Attempt>) {
+        match self.store_attempts(&attempts).await {
+            Some(ours) => self.settle(&attempts, ours).await,
+            // Something in the batch cannot be stored: one by one, so that it costs only itself.
+            None => {
+                for attempt in attempts {
+                    self.record_one(attempt).await;
+                }
+            }
+        }
+    }
+
+    async fn record_one(&self, attempt: Attempt) {
+        let mut single = [attempt];
+        let mut ours = self.store_attempts(&single).await;
+        if ours.is_none() {
+            let lease = single[0].lease;
+            tracing::error!(?lease, "the reply could not be stored, and was left out");
+            single = single.map(|attempt| attempt.without_reply("the reply could not be stored"));
+            ours = self.store_attempts(&single).await;
+        }
+        self.settle(&single, ours.unwrap_or_default()).await;
+    }
+
+    /// The deliveries that were still ours; `None` when the database refuses a value of theirs,
+    /// which it would do again.
+    async fn store_attempts(&self, attempts: &[Attempt]) -> Option<Vec<(i64, EndpointKey)>> {
+        let store = &self.store;
+        self.insist("record", || async move {
+            match store.record(attempts).await {
+                Ok(ours) => Ok(Some(ours)),
+                Err(error) if error.is_bad_value() => {
+                    tracing::error!(%error, "a batch of outcomes was refused");
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
+    /// What follows once the outcomes are in the database.
+    async fn settle(&self, attempts: &[Attempt], ours: Vec<(i64, EndpointKey)>) {
+        let ours: HashSet<(i64, EndpointKey)> = ours.into_iter().collect();
+        for attempt in attempts {
+            let Attempt { lease, reply, verdict, .. } = attempt;
+            if !ours.contains(&(lease.event_seq, lease.endpoint)) {
+                self.deliverer.metrics.lost_leases.inc();
+                tracing::info!(?lease, outcome = reply.outcome.as_str(), "the lease was lost");
+                continue;
+            }
+            match verdict {
+                Verdict::Delivered => self.count(*lease, |endpoint| endpoint.delivered()),
+                Verdict::Exhausted => self.count(*lease, |endpoint| endpoint.exhausted()),
+                Verdict::Gone => {
+                    self.count(*lease, |endpoint| endpoint.exhausted());
+                    self.disable(*lease).await;
+                }
+                Verdict::Retry { .. } => {}
+            }
+        }
+    }
+
+    async fn disable(&self, lease: Lease) {
+        let reason = "the receiver answered 410 Gone";
+        let name = self.deliverer.endpoints().ready(lease.endpoint).map(|e| e.name.clone());
+        tracing::warn!(endpoint = name, reason, "endpoint disabled");
+        self.insist("disable", || self.store.disable_endpoint(lease.endpoint, reason)).await;
+    }
+
+    fn count(&self, lease: Lease, count: impl Fn(&crate::metrics::EndpointMetrics)) {
+        if let Some(endpoint) = self.deliverer.endpoints().ready(lease.endpoint) {
+            count(&self.deliverer.metrics.endpoint(&endpoint.name));
+        }
+    }
+
+    /// Tries until the database has taken it.
+    async fn insist<T, F>(&self, what: &str, run: impl Fn() -> F) -> T
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut backoff = Backoff::default();
+        loop {
+            match run().await {
+                Ok(done) => return done,
+                Err(error) => {
+                    self.health.beat(Beat::Record);
+                    self.deliverer.metrics.db_errors.inc();
+                    backoff.log(what, &error);
+                    tokio::time::sleep(backoff.next()).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What can go wrong with the database, and what a person is told about it.
+
+use std::error::Error as _;
+use std::fmt;
+
+use deadpool_postgres::PoolError;
+use tokio_postgres::error::SqlState;
+
+/// A database operation that failed.
+#[derive(Debug)]
+pub enum StoreError {
+    /// The server answered with an error, or the connection broke.
+    Database(tokio_postgres::Error),
+    /// No connection came free, or none could be made, in time.
+    Pool(String),
+    /// The TLS material of the connection string cannot be used.
+    Tls(String),
+    /// The database is not one that outboxd can run on as it is: what, and the mend.
+    Unfit(String),
+}
+
+impl StoreError {
+    /// The SQLSTATE, where the server gave one.
+    pub fn code(&self) -> Option<&SqlState> {
+        match self {
+            Self::Database(error) => error.code(),
+            _ => None,
+        }
+    }
+
+    /// Whether waiting cannot help: somebody has to change something first.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Tls(_) | Self::Unfit(_) => true,
+            Self::Pool(_) => false,
+            Self::Database(_) => self.code().is_some_and(|code| {
+                [
+                    SqlState::INVALID_PASSWORD,
+                    SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+                    SqlState::INVALID_CATALOG_NAME,
+                    SqlState::INSUFFICIENT_PRIVILEGE,
+                    SqlState::UNDEFINED_TABLE,
+                    SqlState::INVALID_SCHEMA_NAME,
+                ]
+                .contains(code)
+            }),
+        }
+    }
+
+    /// Whether a value in the batch, not the server, is at fault: class 22 (data) or 23
+    /// (constraints).
+    pub fn is_bad_value(&self) -> bool {
+        self.code()
+            .is_some_and(|code| code.code().starts_with("22") || code.code().starts_with("23"))
+    }
+
+    /// What to do next, where that can be said.
+    pub fn hint(&self) -> Option<&'static str> {
+        let code = self.code()?;
+        Some(match *code {
+            SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+                "check user and password of the connection string, and pg_hba.conf of the server"
+            }
+            SqlState::INVALID_CATALOG_NAME => {
+                "create the database, or correct its name in the connection string"
+            }
+            SqlState::INSUFFICIENT_PRIVILEGE => {
+                "grant the user the role it needs: outbox_daemon for 'run', outbox_admin for the \
+                 other commands; 'outboxd doctor' lists what is missing"
+            }
+            SqlState::UNDEFINED_TABLE | SqlState::INVALID_SCHEMA_NAME => "run 'outboxd migrate'",
+            SqlState::READ_ONLY_SQL_TRANSACTION => {
+                "this server is read-only, perhaps a standby: connect to the primary, or list all \
+                 hosts with target_session_attrs=read-write"
+            }
+            SqlState::TOO_MANY_CONNECTIONS => {
+                "raise max_connections of the server or lower database.pool_size"
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pool(text) | Self::Tls(text) | Self::Unfit(text) => f.write_str(text)?,
+            Self::Database(error) => {
+                if let Some(db) = error.as_db_error() {
+                    write!(f, "{} (SQLSTATE {})", db.message(), db.code().code())?;
+                    if let Some(hint) = db.hint() {
+                        write!(f, "; {hint}")?;
+                    }
+                } else {
+                    // Its own text omits the cause.
+                    write!(f, "{error}")?;
+                    let mut cause = error.source();
+                    while let Some(inner) = cause {
+                        write!(f, ": {inner}")?;
+                        cause = inner.source();
+                    }
+                }
+            }
+        }
+        match self.hint() {
+            Some(hint) => write!(f, "; {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<PoolError> for StoreError {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Backend(error) => Self::Database(error),
+            PoolError::Timeout(_) => Self::Pool(
+                "no database connection came free in time; raise database.pool_size if this stays"
+                    .to_owned(),
+            ),
+            other => Self::Pool(other.to_string()),
+        }
+    }
+}

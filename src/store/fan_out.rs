@@ -1,0 +1,151 @@
+//! Fan-out: events off the queue, deliveries into the work table, in one transaction.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::error::StoreError;
+use super::{Store, Transaction, WORK, micros};
+use crate::endpoint::EndpointKey;
+use crate::event::Event;
+
+/// Payloads up to this size travel with a batch; a larger one is loaded when it is sent, so that a
+/// batch stays small in memory.
+pub const INLINE_PAYLOAD_BYTES: i32 = 16 * 1024;
+
+/// An event off the queue.
+#[derive(Debug)]
+pub struct Taken {
+    /// The event.
+    pub event: Arc<Event>,
+    /// The only endpoint it is for, if it is a test.
+    pub target: Option<EndpointKey>,
+    /// How long its deliveries wait at least.
+    pub wait: Duration,
+}
+
+/// A batch of events, taken but not yet committed.
+pub struct Batch {
+    transaction: Transaction,
+    /// The revision of the endpoints in the snapshot that the events were read in.
+    pub revision: i64,
+    /// The events.
+    pub taken: Vec<Taken>,
+}
+
+/// Deliveries to create, in the arrays that SQL takes.
+#[derive(Debug, Default)]
+pub struct NewDeliveries {
+    /// `events.seq` of each.
+    pub event_seq: Vec<i64>,
+    /// Endpoint of each.
+    pub endpoint: Vec<EndpointKey>,
+    /// Whether it is leased at once.
+    pub leased: Vec<bool>,
+    /// Microseconds until it is due, where it is not leased.
+    pub wait_us: Vec<i64>,
+}
+
+impl Store {
+    /// Takes up to `limit` events off the queue.
+    pub async fn take_events(&self, limit: i64) -> Result<Batch, StoreError> {
+        let mut transaction = self.begin(WORK).await?;
+        let rows = transaction
+            .query(
+                include_str!("../../sql/fan_out_take.sql"),
+                &[(&limit, Type::INT8), (&INLINE_PAYLOAD_BYTES, Type::INT4)],
+            )
+            .await?;
+        let revision = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+        let taken = rows.iter().filter_map(read_taken).collect::<Result<Vec<_>, _>>()?;
+        Ok(Batch { transaction, revision, taken })
+    }
+}
+
+fn read_taken(row: &Row) -> Option<Result<Taken, tokio_postgres::Error>> {
+    let read = || {
+        let Some(seq) = row.try_get::<_, Option<i64>>(1)? else { return Ok(None) };
+        let wait_us: Option<i64> = row.try_get(8)?;
+        let event = Event {
+            seq,
+            id: row.try_get(2)?,
+            event_type: row.try_get(3)?,
+            tenant: row.try_get(4)?,
+            live: row.try_get(5)?,
+            created_us: row.try_get(7)?,
+            payload: read_payload(row, 9)?,
+        };
+        Ok(Some(Taken {
+            event: Arc::new(event),
+            target: row.try_get(6)?,
+            wait: Duration::from_micros(wait_us.unwrap_or(0).max(0).unsigned_abs()),
+        }))
+    };
+    read().transpose()
+}
+
+/// A payload column, copied once out of the row's buffer.
+pub(super) fn read_payload(
+    row: &Row,
+    column: usize,
+) -> Result<Option<Bytes>, tokio_postgres::Error> {
+    let text: Option<&str> = row.try_get(column)?;
+    Ok(text.map(|text| Bytes::copy_from_slice(text.as_bytes())))
+}
+
+impl Batch {
+    /// Creates the deliveries and commits. Returns when the leases began; `None` when some of the
+    /// deliveries were there already, then nothing was committed and the events are on the queue
+    /// again: the next batch has to be finished without leases, by [`Batch::finish_unleased`].
+    pub async fn finish(
+        self,
+        new: &NewDeliveries,
+        holder: i32,
+        lease: Duration,
+    ) -> Result<Option<Instant>, StoreError> {
+        let leased_at = Instant::now();
+        let sql = include_str!("../../sql/fan_out_insert.sql");
+        match self.insert(sql, new, holder, lease).await {
+            Ok(()) => Ok(Some(leased_at)),
+            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates those deliveries that are not there yet, none of them leased, and commits.
+    pub async fn finish_unleased(self, mut new: NewDeliveries) -> Result<(), StoreError> {
+        new.leased.fill(false);
+        let sql = concat!(include_str!("../../sql/fan_out_insert.sql"), "ON CONFLICT DO NOTHING");
+        self.insert(sql, &new, 0, Duration::ZERO).await
+    }
+
+    async fn insert(
+        self,
+        sql: &str,
+        new: &NewDeliveries,
+        holder: i32,
+        lease: Duration,
+    ) -> Result<(), StoreError> {
+        if new.event_seq.is_empty() {
+            return self.transaction.commit().await;
+        }
+        let params = [
+            (&new.event_seq as &(dyn ToSql + Sync), Type::INT8_ARRAY),
+            (&new.endpoint, Type::INT4_ARRAY),
+            (&new.leased, Type::BOOL_ARRAY),
+            (&new.wait_us, Type::INT8_ARRAY),
+            (&holder, Type::INT4),
+            (&micros(lease), Type::INT8),
+        ];
+        self.transaction.last(sql, &params).await.map(drop)
+    }
+
+    /// Gives the events back to the queue.
+    pub async fn abandon(self) -> Result<(), StoreError> {
+        self.transaction.rollback().await
+    }
+}

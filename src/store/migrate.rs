@@ -1,0 +1,195 @@
+//! Applying the schema, and telling whether a database has the right one.
+
+use sha2::{Digest, Sha256};
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use super::Store;
+use super::error::StoreError;
+
+/// One file of `sql/schema`.
+#[derive(Clone, Copy, Debug)]
+pub struct Migration {
+    /// Its number.
+    pub version: i32,
+    /// Its name, without number and ending.
+    pub name: &'static str,
+    /// Its text.
+    pub sql: &'static str,
+}
+
+macro_rules! migrations {
+    ($($version:literal $name:literal $file:literal),* $(,)?) => {
+        &[$(Migration {
+            version: $version,
+            name: $name,
+            sql: include_str!(concat!("../../sql/schema/", $file)),
+        }),*]
+    };
+}
+
+/// Every migration, in order.
+pub const MIGRATIONS: &[Migration] = migrations![
+    1 "schema_and_roles" "0001_schema_and_roles.sql",
+    2 "events" "0002_events.sql",
+    3 "endpoints" "0003_endpoints.sql",
+    4 "deliveries" "0004_deliveries.sql",
+    5 "functions" "0005_functions.sql",
+    6 "views" "0006_views.sql",
+];
+
+/// The schema version that this binary works with.
+pub const SCHEMA_VERSION: i32 = MIGRATIONS[MIGRATIONS.len() - 1].version;
+
+/// The advisory lock under which schemas are changed; any constant of ours will do.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('outboxd'), hashtext('migrate'))";
+/// How long a migration waits for a lock, before it gives up rather than hold up the application.
+const LOCK_TIMEOUT: &str = "5s";
+
+impl Migration {
+    /// SHA-256 of the text, in hex.
+    pub fn checksum(&self) -> String {
+        Sha256::digest(self.sql.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// The whole schema as one script for psql, each migration a transaction, checksums included.
+pub fn script() -> String {
+    let mut script = format!(
+        "-- The schema of outboxd {}; run it with: psql -v ON_ERROR_STOP=1 -f THIS_FILE\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    for migration in MIGRATIONS {
+        script.push_str(&format!(
+            "\nBEGIN;\nSET LOCAL lock_timeout = '{LOCK_TIMEOUT}';\n\n{}\n{};\nCOMMIT;\n",
+            migration.sql,
+            checksum_update(migration)
+        ));
+    }
+    script
+}
+
+fn checksum_update(migration: &Migration) -> String {
+    format!(
+        "UPDATE outbox.migrations SET checksum = '{}' WHERE version = {}",
+        migration.checksum(),
+        migration.version
+    )
+}
+
+/// How the schema of a database relates to this binary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchemaState {
+    /// There is none.
+    Missing,
+    /// It is older.
+    Older(i32),
+    /// It is the one.
+    Current,
+    /// It is newer.
+    Newer(i32),
+}
+
+impl SchemaState {
+    /// What to tell, and the command that mends it; `None` when all is well.
+    pub fn problem(self) -> Option<String> {
+        match self {
+            Self::Current => None,
+            Self::Missing => Some(
+                "the database has no outbox schema; create it with: outboxd migrate".to_owned(),
+            ),
+            Self::Older(version) => Some(format!(
+                "the schema of the database is version {version}, older than the \
+                 {SCHEMA_VERSION} this outboxd works with; bring it up with: outboxd migrate"
+            )),
+            Self::Newer(version) => Some(format!(
+                "the schema of the database is version {version}, newer than the \
+                 {SCHEMA_VERSION} this outboxd knows; install the newer outboxd, for example \
+                 with: apt-get install --only-upgrade outboxd"
+            )),
+        }
+    }
+}
+
+impl Store {
+    /// How the schema of the database relates to this binary.
+    pub async fn schema_state(&self) -> Result<SchemaState, StoreError> {
+        let sql = "SELECT to_regclass('outbox.migrations') IS NOT NULL";
+        if !self.admin(sql, &[]).await?[0].try_get::<_, bool>(0)? {
+            return Ok(SchemaState::Missing);
+        }
+        let sql = "SELECT coalesce(max(version), 0) FROM outbox.migrations";
+        let version: i32 = self.admin(sql, &[]).await?[0].try_get(0)?;
+        Ok(match version {
+            0 => SchemaState::Missing,
+            v if v < SCHEMA_VERSION => SchemaState::Older(v),
+            v if v > SCHEMA_VERSION => SchemaState::Newer(v),
+            _ => SchemaState::Current,
+        })
+    }
+
+    /// Applies the migrations that are missing, each in a transaction of its own and all under one
+    /// lock. Returns those it applied.
+    ///
+    /// # Errors
+    /// Besides those of the database: an applied migration whose text has changed since, and a
+    /// schema newer than this binary.
+    pub async fn migrate(&self) -> Result<Vec<Migration>, StoreError> {
+        let client = self.dedicated().await?;
+        let mut applied = Vec::new();
+        for migration in MIGRATIONS {
+            if apply(&client, migration).await? {
+                applied.push(*migration);
+            }
+        }
+        let row = client.query_typed_one("SELECT max(version) FROM outbox.migrations", &[]).await?;
+        match row.try_get::<_, Option<i32>>(0)? {
+            Some(version) if version > SCHEMA_VERSION => {
+                Err(StoreError::Unfit(SchemaState::Newer(version).problem().unwrap_or_default()))
+            }
+            _ => Ok(applied),
+        }
+    }
+}
+
+/// Applies one migration unless it is there. Another daemon may be migrating too: the lock is
+/// taken first, and held to the end of the transaction.
+async fn apply(client: &Client, migration: &Migration) -> Result<bool, StoreError> {
+    client
+        .batch_execute(&format!("BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; {LOCK}"))
+        .await?;
+    let outcome = apply_locked(client, migration).await;
+    let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    client.batch_execute(end).await?;
+    outcome
+}
+
+async fn apply_locked(client: &Client, migration: &Migration) -> Result<bool, StoreError> {
+    let sql = "SELECT to_regclass('outbox.migrations') IS NOT NULL";
+    let known = if client.query_typed_one(sql, &[]).await?.try_get(0)? {
+        let sql = "SELECT checksum FROM outbox.migrations WHERE version = $1";
+        client.query_typed_opt(sql, &[(&migration.version, Type::INT4)]).await?
+    } else {
+        None
+    };
+    let Some(row) = known else {
+        client.batch_execute(migration.sql).await?;
+        client.batch_execute(&checksum_update(migration)).await?;
+        return Ok(true);
+    };
+    match row.try_get::<_, Option<String>>(0)? {
+        None => client.batch_execute(&checksum_update(migration)).await?,
+        Some(checksum) if checksum == migration.checksum() => {}
+        Some(checksum) => {
+            return Err(StoreError::Unfit(format!(
+                "migration {:04}_{} was applied with another text (checksum {}..., now {}...): \
+                 this database was migrated by a different build of outboxd",
+                migration.version,
+                migration.name,
+                checksum.get(..8).unwrap_or_default(),
+                &migration.checksum()[..8]
+            )));
+        }
+    }
+    Ok(false)
+}

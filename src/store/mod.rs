@@ -1,0 +1,209 @@
+//! The database: the only module that knows tokio-postgres.
+//!
+//! Statements are in `sql/`, one file each. Every one of them is sent unnamed and in a transaction
+//! of its own whose settings are local to it, so that a pooler in transaction mode can sit between.
+
+pub mod claim;
+pub mod endpoints;
+pub mod error;
+pub mod fan_out;
+pub mod fitness;
+pub mod instance;
+
+pub mod migrate;
+pub mod record;
+pub mod sample;
+pub mod sweep;
+mod tls;
+
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use futures_util::future::join;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row};
+
+use crate::config::connection::ConnectionString;
+use error::StoreError;
+
+/// Longest wait for a connection, new or free.
+const POOL_WAIT: Duration = Duration::from_secs(10);
+
+/// How the daemon's transactions begin. Losing the last outcomes to a crash of the database costs
+/// duplicates, never events, so they do not wait for the disk. The planner is held to the indexes
+/// the statements were written for: statistics of a queue are wrong most of the time.
+const WORK: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
+    SET LOCAL synchronous_commit = off; SET LOCAL statement_timeout = '30s'; \
+    SET LOCAL lock_timeout = '10s'; SET LOCAL jit = off; SET LOCAL enable_seqscan = off; \
+    SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; \
+    SET LOCAL enable_mergejoin = off";
+
+/// How administrative transactions begin: durable, planned freely.
+const ADMIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
+    SET LOCAL statement_timeout = '60s'; SET LOCAL lock_timeout = '10s'; SET LOCAL jit = off";
+
+/// A parameter with its type, as unnamed statements need it.
+type Param<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// The database, behind a pool of connections.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool,
+    connection: ConnectionString,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({})", self.connection.target())
+    }
+}
+
+impl Store {
+    /// A pool that connects when it is first used.
+    ///
+    /// # Errors
+    /// When the TLS files of the connection string cannot be used.
+    pub fn new(connection: &ConnectionString, pool_size: usize) -> Result<Self, StoreError> {
+        let manager = Manager::from_config(
+            connection.to_tokio(),
+            tls::connector(&connection.tls())?,
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        );
+        let pool = Pool::builder(manager)
+            .max_size(pool_size)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(POOL_WAIT))
+            .create_timeout(Some(POOL_WAIT))
+            .recycle_timeout(Some(POOL_WAIT))
+            .build()
+            .map_err(|error| StoreError::Pool(error.to_string()))?;
+        Ok(Self { pool, connection: connection.clone() })
+    }
+
+    /// A connection of its own, outside the pool, and the task that drives it.
+    async fn dedicated(&self) -> Result<Client, StoreError> {
+        let tls = tls::connector(&self.connection.tls())?;
+        let (client, connection) = self.connection.to_tokio().connect(tls).await?;
+        // Ends with the client; the client's next use tells of a lost connection.
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(client)
+    }
+
+    /// `user@host:port/database`, for messages.
+    pub fn target(&self) -> String {
+        self.connection.target()
+    }
+
+    /// Connections open, idle and wanted, for the metrics.
+    pub fn pool_status(&self) -> PoolStatus {
+        let status = self.pool.status();
+        PoolStatus {
+            max: status.max_size,
+            open: status.size,
+            idle: status.available,
+            waiting: status.waiting,
+        }
+    }
+
+    async fn begin(&self, opening: &'static str) -> Result<Transaction, StoreError> {
+        let client = self.pool.get().await?;
+        Ok(Transaction { client: Some(client), opening: Some(opening) })
+    }
+
+    /// One statement in a working transaction of its own: one round trip.
+    async fn work(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
+        self.begin(WORK).await?.last(sql, params).await
+    }
+
+    /// One statement in an administrative transaction of its own: one round trip.
+    async fn admin(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
+        self.begin(ADMIN).await?.last(sql, params).await
+    }
+}
+
+/// The state of the pool.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolStatus {
+    /// Most connections.
+    pub max: usize,
+    /// Connections open.
+    pub open: usize,
+    /// Of these, those not in use.
+    pub idle: usize,
+    /// Tasks that wait for one.
+    pub waiting: usize,
+}
+
+/// A transaction whose opening travels with its first statement, and whose commit with its last.
+///
+/// Dropped before its end, it closes the connection rather than hand an open transaction to the
+/// next user of the pool.
+struct Transaction {
+    client: Option<Object>,
+    opening: Option<&'static str>,
+}
+
+impl Transaction {
+    fn client(&self) -> &Client {
+        self.client.as_ref().expect("taken only when the transaction ends or is dropped")
+    }
+
+    async fn query(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
+        let Some(opening) = self.opening.take() else {
+            return Ok(self.client().query_typed(sql, params).await?);
+        };
+        // Both are written before either answer is awaited: `join` polls in order.
+        let client = self.client();
+        let (opened, rows) =
+            join(client.batch_execute(opening), client.query_typed(sql, params)).await;
+        opened?;
+        Ok(rows?)
+    }
+
+    /// The last statement, and the commit.
+    async fn last(mut self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
+        let opening = self.opening.take().unwrap_or("");
+        let client = self.client();
+        let open =
+            async { if opening.is_empty() { Ok(()) } else { client.batch_execute(opening).await } };
+        let (opened, (rows, committed)) =
+            join(open, join(client.query_typed(sql, params), client.batch_execute("COMMIT"))).await;
+        opened?;
+        // After a failed statement the commit has rolled back, without an error of its own.
+        let rows = match (rows, committed) {
+            (Ok(rows), committed) => committed.map(|()| rows)?,
+            (Err(error), Ok(())) => {
+                self.client = None;
+                return Err(error.into());
+            }
+            (Err(error), Err(_)) => return Err(error.into()),
+        };
+        self.client = None;
+        Ok(rows)
+    }
+
+    async fn commit(mut self) -> Result<(), StoreError> {
+        self.client().batch_execute("COMMIT").await?;
+        self.client = None;
+        Ok(())
+    }
+
+    async fn rollback(mut self) -> Result<(), StoreError> {
+        self.client().batch_execute("ROLLBACK").await?;
+        self.client = None;
+        Ok(())
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            drop(Object::take(client));
+        }
+    }
+}
+
+/// A duration as SQL takes it: microseconds.
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,158 @@
+//! Recording outcomes, and giving leases back.
+
+use std::time::{Duration, Instant};
+
+use tokio_postgres::types::Type;
+
+use super::error::StoreError;
+use super::{Param, Store, micros};
+use crate::decide::Verdict;
+use crate::endpoint::EndpointKey;
+use crate::event::Lease;
+use crate::outcome::{Outcome, Reply};
+
+/// An attempt that has been made, and what follows from it.
+#[derive(Debug)]
+pub struct Attempt {
+    /// Whose it is.
+    pub lease: Lease,
+    /// When the request started.
+    pub started: Instant,
+    /// How long it took.
+    pub duration: Duration,
+    /// What came of it.
+    pub reply: Reply,
+    /// What follows.
+    pub verdict: Verdict,
+}
+
+/// The columns of a batch, as the statement takes them.
+#[derive(Default)]
+struct Columns<'a> {
+    event_seq: Vec<i64>,
+    endpoint: Vec<EndpointKey>,
+    attempt: Vec<i32>,
+    holder: Vec<i32>,
+    age_us: Vec<i64>,
+    duration_ms: Vec<i32>,
+    outcome: Vec<&'static str>,
+    status: Vec<Option<i16>>,
+    headers: Vec<Option<&'a str>>,
+    body: Vec<Option<&'a [u8]>>,
+    error: Vec<Option<&'a str>>,
+    remote_addr: Vec<Option<&'a str>>,
+    result: Vec<Option<&'static str>>,
+    retry_us: Vec<i64>,
+    failed: Vec<i32>,
+}
+
+impl<'a> Columns<'a> {
+    fn push(&mut self, attempt: &'a Attempt, now: Instant) {
+        let Attempt { lease, reply, .. } = attempt;
+        self.event_seq.push(lease.event_seq);
+        self.endpoint.push(lease.endpoint);
+        self.attempt.push(lease.attempt);
+        self.holder.push(lease.holder);
+        self.age_us.push(micros(now.saturating_duration_since(attempt.started)));
+        self.duration_ms.push(i32::try_from(attempt.duration.as_millis()).unwrap_or(i32::MAX));
+        self.outcome.push(reply.outcome.as_str());
+        self.status.push(reply.status.and_then(|status| i16::try_from(status).ok()));
+        self.headers.push(reply.headers.as_deref());
+        self.body.push((!reply.body.is_empty()).then_some(&*reply.body));
+        self.error.push(reply.error.as_deref());
+        self.remote_addr.push(reply.remote_addr.as_deref());
+        let (result, retry_us, failed) = match attempt.verdict {
+            Verdict::Delivered => (Some("delivered"), 0, 0),
+            Verdict::Exhausted | Verdict::Gone => (Some("exhausted"), 0, 1),
+            Verdict::Retry { after, counts } => (None, micros(after), i32::from(counts)),
+        };
+        self.result.push(result);
+        self.retry_us.push(retry_us);
+        self.failed.push(failed);
+    }
+}
+
+impl Store {
+    /// Records a batch of attempts. Returns the deliveries that were still leased to us; nothing
+    /// was changed for the others.
+    pub async fn record(
+        &self,
+        attempts: &[Attempt],
+    ) -> Result<Vec<(i64, EndpointKey)>, StoreError> {
+        let now = Instant::now();
+        let mut columns = Columns::default();
+        for attempt in attempts {
+            columns.push(attempt, now);
+        }
+        let rows = self
+            .work(
+                include_str!("../../sql/record.sql"),
+                &[
+                    (&columns.event_seq, Type::INT8_ARRAY),
+                    (&columns.endpoint, Type::INT4_ARRAY),
+                    (&columns.attempt, Type::INT4_ARRAY),
+                    (&columns.holder, Type::INT4_ARRAY),
+                    (&columns.age_us, Type::INT8_ARRAY),
+                    (&columns.duration_ms, Type::INT4_ARRAY),
+                    (&columns.outcome, Type::TEXT_ARRAY),
+                    (&columns.status, Type::INT2_ARRAY),
+                    (&columns.headers, Type::TEXT_ARRAY),
+                    (&columns.body, Type::BYTEA_ARRAY),
+                    (&columns.error, Type::TEXT_ARRAY),
+                    (&columns.remote_addr, Type::TEXT_ARRAY),
+                    (&columns.result, Type::TEXT_ARRAY),
+                    (&columns.retry_us, Type::INT8_ARRAY),
+                    (&columns.failed, Type::INT4_ARRAY),
+                ],
+            )
+            .await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    }
+
+    /// Gives leases back whose attempt was never made.
+    pub async fn release(&self, leases: &[Lease]) -> Result<(), StoreError> {
+        let event_seq: Vec<i64> = leases.iter().map(|lease| lease.event_seq).collect();
+        let endpoint: Vec<EndpointKey> = leases.iter().map(|lease| lease.endpoint).collect();
+        let attempt: Vec<i32> = leases.iter().map(|lease| lease.attempt).collect();
+        let holder: Vec<i32> = leases.iter().map(|lease| lease.holder).collect();
+        self.work(
+            include_str!("../../sql/release.sql"),
+            &[
+                (&event_seq, Type::INT8_ARRAY),
+                (&endpoint, Type::INT4_ARRAY),
+                (&attempt, Type::INT4_ARRAY),
+                (&holder, Type::INT4_ARRAY),
+            ],
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Ends a delivery whose event is gone.
+    pub async fn cancel_vanished(&self, lease: Lease) -> Result<(), StoreError> {
+        let sql = "SELECT outbox.cancel_work($1, 'the event is gone', $2)";
+        let params: [Param<'_>; 2] =
+            [(&lease.endpoint, Type::INT4), (&lease.event_seq, Type::INT8)];
+        self.admin(sql, &params).await.map(drop)
+    }
+
+    /// Disables an endpoint whose receiver asked for it, and cancels what it was owed.
+    pub async fn disable_endpoint(
+        &self,
+        endpoint: EndpointKey,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let sql = "SELECT outbox.disable_endpoint($1, $2)";
+        self.admin(sql, &[(&endpoint, Type::INT4), (&reason, Type::TEXT)]).await.map(drop)
+    }
+}
+
+impl Attempt {
+    /// The attempt without the bytes that its receiver chose, for a database that refused them.
+    pub fn without_reply(mut self, why: &str) -> Self {
+        let outcome: Outcome = self.reply.outcome;
+        let status = self.reply.status;
+        self.reply = Reply { status, ..Reply::failure(outcome, why) };
+        self
+    }
+}

@@ -1,0 +1,49 @@
+//! Housekeeping: history partitions, old events, deliveries nobody owns.
+
+use std::time::Duration;
+
+use tokio_postgres::types::Type;
+
+use super::error::StoreError;
+use super::{Param, Store, micros};
+
+/// How far a sweep of old events has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Swept {
+    /// Events deleted.
+    pub deleted: i64,
+    /// Old events looked at.
+    pub seen: i64,
+    /// The last of them.
+    pub last_seq: i64,
+}
+
+impl Store {
+    /// Creates history partitions ahead and drops those past their retention.
+    pub async fn maintain_history(&self, keep: Duration) -> Result<i32, StoreError> {
+        let sql = "SELECT outbox.maintain_history($1 * interval '1 microsecond')";
+        let rows = self.admin(sql, &[(&(micros(keep) as f64), Type::FLOAT8)]).await?;
+        Ok(rows[0].try_get(0)?)
+    }
+
+    /// Deletes a batch of events past their retention, above `after`.
+    pub async fn sweep_events(
+        &self,
+        after: i64,
+        keep: Duration,
+        limit: i64,
+    ) -> Result<Swept, StoreError> {
+        let keep_us = micros(keep);
+        let params: [Param<'_>; 3] =
+            [(&after, Type::INT8), (&keep_us, Type::INT8), (&limit, Type::INT8)];
+        let rows = self.work(include_str!("../../sql/sweep_events.sql"), &params).await?;
+        let row = &rows[0];
+        Ok(Swept { deleted: row.try_get(0)?, seen: row.try_get(1)?, last_seq: row.try_get(2)? })
+    }
+
+    /// Ends deliveries whose endpoint is gone. Returns how many.
+    pub async fn sweep_orphans(&self) -> Result<i64, StoreError> {
+        let rows = self.admin(include_str!("../../sql/sweep_orphans.sql"), &[]).await?;
+        Ok(rows[0].try_get(0)?)
+    }
+}
