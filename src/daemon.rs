@@ -268,8 +268,9 @@ impl Work {
         };
         // The loops that take work end first; presence, which guards the leases, ends last.
         let leave = CancellationToken::new();
-        let presence = tokio::spawn(presence.run(leave.clone()));
-        let recorder = tokio::spawn(recorder.run());
+        let presence = (tokio::spawn(presence.run(leave.clone())), leave);
+        let last = CancellationToken::new();
+        let recorder = (tokio::spawn(recorder.run(last.clone())), last);
         let sweep = Sweep { store: store.clone(), deliverer: deliverer.clone() };
         let takers = [
             tokio::spawn(fan_out.run(stop.clone())),
@@ -280,7 +281,7 @@ impl Work {
         stop.cancelled().await;
         let grace = changes.borrow().shutdown.grace;
         let drain = Drain { store, deliverer, ended, grace };
-        drain.run(takers, recorder, presence, leave).await;
+        drain.run(takers, recorder, presence).await;
     }
 }
 
@@ -328,9 +329,8 @@ impl Drain {
     async fn run(
         self,
         takers: [JoinHandle<()>; 4],
-        recorder: JoinHandle<()>,
-        presence: JoinHandle<Option<Presence>>,
-        leave: CancellationToken,
+        (recorder, last): (JoinHandle<()>, CancellationToken),
+        (presence, leave): (JoinHandle<Option<Presence>>, CancellationToken),
     ) {
         systemd::stopping(self.grace + LAST_WRITES);
         let under_way = self.deliverer.lanes().in_flight();
@@ -343,7 +343,8 @@ impl Drain {
         };
         // A loop may hold a batch that is about to be submitted: it is closed after them.
         tokio::time::timeout(LAST_WRITES, taken).await.ok();
-        for job in self.deliverer.lanes().close() {
+        let queued = self.deliverer.lanes().close();
+        for job in queued {
             let unsent = Ended::Unsent(job.lease());
             if self.ended.send_timeout(unsent, LAST_WRITES).await.is_err() {
                 break;
@@ -357,15 +358,14 @@ impl Drain {
             self.deliverer.abort.cancel();
             tokio::time::timeout(LAST_WRITES, self.deliverer.requests.wait()).await.ok();
         }
-        let Self { store, deliverer, ended, .. } = self;
-        drop((deliverer, ended));
+        last.cancel();
         let written = tokio::time::timeout(LAST_WRITES, recorder).await.is_ok();
         leave.cancel();
         if let Ok(Some(presence)) = presence.await
             && written
         {
             // Without it the others find out by the lock.
-            presence.leave(&store).await.ok();
+            presence.leave(&self.store).await.ok();
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::decide::Verdict;
@@ -36,16 +37,20 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Runs until every sender is gone and all is recorded.
-    pub async fn run(mut self) {
+    /// Runs until it is told that nothing more will end, and all is recorded.
+    pub async fn run(mut self, last: CancellationToken) {
         let mut waiting = Vec::with_capacity(BATCH);
         loop {
             self.health.beat(Beat::Record);
-            let received = tokio::time::timeout(BEAT, self.ended.recv_many(&mut waiting, BATCH));
-            match received.await {
-                Err(_) => {}
-                Ok(0) => return,
-                Ok(_) => self.record(std::mem::take(&mut waiting)).await,
+            tokio::select! {
+                received = self.ended.recv_many(&mut waiting, BATCH) => {
+                    if received == 0 {
+                        return;
+                    }
+                    self.record(std::mem::take(&mut waiting)).await;
+                }
+                () = last.cancelled(), if !self.ended.is_closed() => self.ended.close(),
+                () = tokio::time::sleep(BEAT) => {}
             }
         }
     }

@@ -165,6 +165,10 @@ $$
 DECLARE
     attempts_so_far int;
 BEGIN
+    -- Fan-out has not seen it yet, and will deliver it.
+    IF EXISTS (SELECT FROM outbox.queue q WHERE q.seq = which_event) THEN
+        RETURN false;
+    END IF;
     SELECT coalesce(max(h.attempt), 0) INTO attempts_so_far FROM outbox.history h
     WHERE h.event_seq = which_event AND h.endpoint = which_endpoint;
     INSERT INTO outbox.work (event_seq, endpoint, due_at, attempt, created_at)

@@ -94,11 +94,7 @@ impl Receiver {
         let shared = Arc::new(Shared::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, shared.clone()));
-        Self {
-            addr,
-            shared,
-            tasks,
-        }
+        Self { addr, shared, tasks }
     }
 
     /// Closes the port and all connections; from now on connections are refused.
@@ -214,18 +210,13 @@ impl Receiver {
 
 impl Shared {
     fn scripts(&self) -> std::sync::MutexGuard<'_, Scripts> {
-        self.scripts
-            .lock()
-            .expect("no holder of the scripts panics")
+        self.scripts.lock().expect("no holder of the scripts panics")
     }
 
     /// Takes the next reply for this path and query.
     fn next_reply(&self, path: &str) -> Reply {
         let path = path.split_once('?').map_or(path, |(path, _)| path);
-        let Scripts {
-            of_paths,
-            otherwise,
-        } = &mut *self.scripts();
+        let Scripts { of_paths, otherwise } = &mut *self.scripts();
         of_paths.get_mut(path).unwrap_or(otherwise).next()
     }
 

@@ -36,12 +36,7 @@ struct Head {
 
 /// Serves a connection to its end. A failure only ends it: the client sees and reports it.
 pub(super) async fn serve(stream: TcpStream, number: u64, shared: Arc<Shared>) {
-    let mut connection = Connection {
-        stream,
-        number,
-        shared,
-        buffer: BytesMut::new(),
-    };
+    let mut connection = Connection { stream, number, shared, buffer: BytesMut::new() };
     if let Err(error) = connection.serve().await
         && error.kind() == ErrorKind::InvalidData
     {
@@ -195,27 +190,18 @@ fn parse_head(head: &[u8]) -> io::Result<Head> {
     let mut headers = Vec::new();
     let mut body_len = 0;
     for line in lines {
-        let (name, value) = line
-            .split_once(':')
-            .ok_or_else(|| invalid("a header has no colon"))?;
+        let (name, value) = line.split_once(':').ok_or_else(|| invalid("a header has no colon"))?;
         let (name, value) = (name.to_ascii_lowercase(), value.trim().to_owned());
         match name.as_str() {
             "content-length" => {
-                body_len = value
-                    .parse()
-                    .map_err(|_| invalid("the length is no number"))?;
+                body_len = value.parse().map_err(|_| invalid("the length is no number"))?;
             }
             "transfer-encoding" => return Err(invalid("the body has no stated length")),
             _ => {}
         }
         headers.push((name, value));
     }
-    Ok(Head {
-        method: method.to_owned(),
-        path: path.to_owned(),
-        headers,
-        body_len,
-    })
+    Ok(Head { method: method.to_owned(), path: path.to_owned(), headers, body_len })
 }
 
 fn invalid(what: &str) -> io::Error {

@@ -17,11 +17,7 @@ pub struct Script(VecDeque<Reply>);
 impl Script {
     pub(super) fn next(&mut self) -> Reply {
         let is_last = self.0.len() == 1;
-        let next = if is_last {
-            self.0.front().cloned()
-        } else {
-            self.0.pop_front()
-        };
+        let next = if is_last { self.0.front().cloned() } else { self.0.pop_front() };
         next.expect("a script has a reply")
     }
 }
@@ -209,8 +205,7 @@ impl Reply {
 
     /// Announces the end of the connection (`connection: close`) and ends it after the answer.
     pub fn close(self) -> Self {
-        self.header("connection", "close")
-            .close_after_reply_silently()
+        self.header("connection", "close").close_after_reply_silently()
     }
 
     /// Ends the connection after the answer without having announced it.
@@ -220,12 +215,7 @@ impl Reply {
     }
 
     fn doing(action: Action) -> Self {
-        Self {
-            gate: None,
-            delay: None,
-            action,
-            ends: false,
-        }
+        Self { gate: None, delay: None, action, ends: false }
     }
 
     fn paced(mut self, pace: Pace) -> Self {

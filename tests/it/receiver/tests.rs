@@ -16,11 +16,7 @@ struct Client(TcpStream);
 
 impl Client {
     async fn connect(receiver: &Receiver) -> Self {
-        Self(
-            TcpStream::connect(receiver.addr())
-                .await
-                .expect("a connection"),
-        )
+        Self(TcpStream::connect(receiver.addr()).await.expect("a connection"))
     }
 
     async fn send(&mut self, bytes: &str) {
@@ -29,8 +25,7 @@ impl Client {
 
     async fn post(&mut self, path: &str) {
         let head = format!("POST {path} HTTP/1.1\r\nWebhook-Id: {path}\r\n");
-        self.send(&format!("{head}Content-Length: 2\r\n\r\n{{}}"))
-            .await;
+        self.send(&format!("{head}Content-Length: 2\r\n\r\n{{}}")).await;
     }
 
     async fn expect(&mut self, answer: &str) {
@@ -41,19 +36,12 @@ impl Client {
 
     async fn expect_end(&mut self) {
         let mut rest = String::new();
-        self.0
-            .read_to_string(&mut rest)
-            .await
-            .expect("an orderly end");
+        self.0.read_to_string(&mut rest).await.expect("an orderly end");
         assert_eq!(rest, "");
     }
 
     async fn expect_reset(&mut self) {
-        let error = self
-            .0
-            .read(&mut [0])
-            .await
-            .expect_err("no answer and no orderly end");
+        let error = self.0.read(&mut [0]).await.expect_err("no answer and no orderly end");
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
 }
@@ -71,9 +59,7 @@ async fn posted(reply: Reply) -> (Receiver, Client) {
 async fn it_records_all_of_a_request_even_in_pieces() {
     let receiver = Receiver::start();
     let mut client = Client::connect(&receiver).await;
-    client
-        .send("PUT /a?b=c HTTP/1.1\r\nX-One:  1 \r\nContent-")
-        .await;
+    client.send("PUT /a?b=c HTTP/1.1\r\nX-One:  1 \r\nContent-").await;
     tokio::task::yield_now().await;
     client.send("Length: 5\r\n\r\nhe").await;
     tokio::task::yield_now().await;
@@ -84,10 +70,7 @@ async fn it_records_all_of_a_request_even_in_pieces() {
     let [request] = &receiver.wait_for(1).await[..] else {
         panic!("more than one request");
     };
-    assert_eq!(
-        (request.method.as_str(), request.path.as_str()),
-        ("PUT", "/a?b=c")
-    );
+    assert_eq!((request.method.as_str(), request.path.as_str()), ("PUT", "/a?b=c"));
     assert_eq!(request.header("x-one"), Some("1"));
     assert_eq!(request.header("x-two"), None);
     assert_eq!(request.body, "hello");
@@ -106,9 +89,7 @@ async fn connections_are_kept_alive_and_numbered() {
     let mut second = Client::connect(&receiver).await;
     receiver.wait_connections(2).await;
     second.post("/c").await;
-    let requests = receiver
-        .wait_until(|all| all.iter().any(|it| it.path == "/c"))
-        .await;
+    let requests = receiver.wait_until(|all| all.iter().any(|it| it.path == "/c")).await;
     let connections: Vec<_> = requests.iter().map(|request| request.connection).collect();
     assert_eq!(connections, [1, 1, 2]);
     assert_eq!(receiver.ids(), ["/a", "/b", "/c"]);
@@ -146,9 +127,7 @@ async fn connections_end_announced_silently_or_as_the_client_asks() {
 
     receiver.otherwise(Reply::status(200));
     let mut client = Client::connect(&receiver).await;
-    client
-        .send("GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
-        .await;
+    client.send("GET / HTTP/1.1\r\nConnection: close\r\n\r\n").await;
     client.expect(OK).await;
     client.expect_end().await;
 }
@@ -162,9 +141,7 @@ async fn resets_come_after_the_request_or_before_it_is_complete() {
 
     receiver.otherwise(Reply::reset_before_reading());
     let mut client = Client::connect(&receiver).await;
-    client
-        .send("POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n")
-        .await;
+    client.send("POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n").await;
     client.expect_reset().await;
     assert_eq!(receiver.requests().len(), 1);
 }
@@ -184,10 +161,7 @@ async fn a_gate_lets_through_as_many_as_released() {
     let gate = receiver.gate();
     receiver.on("/a", Reply::hold(&gate));
     receiver.on("/b", Reply::status(200).held_by(&gate));
-    let mut clients = [
-        Client::connect(&receiver).await,
-        Client::connect(&receiver).await,
-    ];
+    let mut clients = [Client::connect(&receiver).await, Client::connect(&receiver).await];
     clients[0].post("/a").await;
     clients[1].post("/b").await;
     receiver.wait_in_flight(2).await;
@@ -218,9 +192,7 @@ async fn answers_are_as_slow_as_scripted() {
 #[tokio::test]
 async fn a_slow_body_follows_a_prompt_head() {
     let (receiver, mut client) = posted(Reply::slow_body(MOMENT, 16)).await;
-    client
-        .expect("HTTP/1.1 200 \r\ncontent-length: 64\r\n\r\n")
-        .await;
+    client.expect("HTTP/1.1 200 \r\ncontent-length: 64\r\n\r\n").await;
     let headed = Instant::now();
     assert_eq!(receiver.in_flight(), 1);
     client.expect(&".".repeat(64)).await;
@@ -231,9 +203,7 @@ async fn a_slow_body_follows_a_prompt_head() {
 #[tokio::test]
 async fn an_endless_body_goes_on_until_its_client_leaves() {
     let (receiver, mut client) = posted(Reply::endless_body()).await;
-    client
-        .expect("HTTP/1.1 200 \r\ntransfer-encoding: chunked\r\n\r\n")
-        .await;
+    client.expect("HTTP/1.1 200 \r\ntransfer-encoding: chunked\r\n\r\n").await;
     for _ in 0..10_000 {
         client.expect("10\r\n................\r\n").await;
     }
@@ -252,13 +222,9 @@ async fn raw_bytes_are_written_as_they_are() {
 async fn what_it_cannot_read_is_answered_with_the_reason() {
     let receiver = Receiver::start();
     let mut client = Client::connect(&receiver).await;
-    client
-        .send("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .await;
+    client.send("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n").await;
     let head = "HTTP/1.1 400 \r\nconnection: close\r\n\r\n";
-    client
-        .expect(&format!("{head}receiver: the body has no stated length"))
-        .await;
+    client.expect(&format!("{head}receiver: the body has no stated length")).await;
     client.expect_end().await;
     assert!(receiver.requests().is_empty());
 }

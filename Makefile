@@ -1,0 +1,27 @@
+# What to do with a checkout. `make` alone lists it.
+
+# Where rustup puts cargo, for shells that do not know it yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: help demo build test check clean
+
+help: ## List what can be made
+	@echo 'usage: make TARGET'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## See it work, on a throwaway database; more with ARGS="--forever"
+	@scripts/install-deps
+	@cargo run --release --locked -- demo $(ARGS)
+
+build: ## Build target/release/outboxd
+	@scripts/install-deps
+	@cargo build --release --locked
+
+test: ## Check and test everything, as continuous integration does
+	@scripts/test
+
+check: ## Format, lints, documentation and the systemd unit, without tests
+	@scripts/check
+
+clean: ## Remove everything that was built
+	@cargo clean

@@ -1,0 +1,21 @@
+//! The integration tests: a real Postgres, real sockets, the daemon in process or as a process.
+//!
+//! One sentence a module says which tests belong there.
+
+/// What all tests start from: a cluster, a database of their own, a daemon.
+mod harness;
+/// A receiver that misbehaves as it is told, and remembers what it got.
+mod receiver;
+
+/// What the schema promises: migrations, comments, roles.
+mod schema;
+/// Which events reach which endpoints, exactly once.
+mod fan_out;
+/// What a receiver sees, and what its answers come to.
+mod send;
+/// When a failed delivery is tried again, and when no more.
+mod retry;
+/// What people and applications can do to endpoints and deliveries.
+mod manage;
+/// What stays true when processes and databases die.
+mod crash;
