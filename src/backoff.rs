@@ -18,7 +18,7 @@ pub struct Backoff {
 
 impl Backoff {
     /// The next pause, with jitter so that daemons do not come back in step.
-    pub fn next(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         let pause = FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         pause.mul_f64(0.5 + fastrand::f64() / 2.0)

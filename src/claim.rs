@@ -2,6 +2,7 @@
 //! ran out) becomes leased deliveries.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -57,7 +58,7 @@ impl Claim {
                     Err(error) => {
                         self.deliverer.metrics.db_errors.inc();
                         backoff.log("claim", &error);
-                        backoff.next()
+                        backoff.pause()
                     }
                 },
             };
@@ -92,6 +93,7 @@ impl Claim {
             .iter()
             .map(|(key, room)| (*key, i32::try_from(*room).unwrap_or(i32::MAX)))
             .unzip();
+        let _leasing = self.deliverer.leasing.read().await;
         let lease = self.deliverer.config().delivery.lease;
         match self.store.claim(&keys, &room, holder, lease).await {
             Ok((leased_at, claimed)) => {
@@ -100,6 +102,7 @@ impl Claim {
                 Ok(())
             }
             Err(error) => {
+                self.deliverer.in_doubt.store(true, Ordering::Relaxed);
                 let mut lanes = self.deliverer.lanes();
                 for (key, room) in granted {
                     lanes.unreserve(key, room);

@@ -178,7 +178,7 @@ async fn wait_until_fit(
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(backoff.next()) => {}
+            () = tokio::time::sleep(backoff.pause()) => {}
             () = stop.cancelled() => return Ok(false),
         }
     }

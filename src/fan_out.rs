@@ -1,6 +1,7 @@
 //! The fan-out loop: committed events become deliveries, most of them sent at once.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -75,9 +76,10 @@ impl FanOut {
                         pause
                     }
                     Err(error) => {
+                        self.deliverer.in_doubt.store(true, Ordering::Relaxed);
                         self.deliverer.metrics.db_errors.inc();
                         backoff.log("fan-out", &error);
-                        backoff.next()
+                        backoff.pause()
                     }
                 },
             };
@@ -90,6 +92,7 @@ impl FanOut {
     }
 
     async fn turn(&self, pace: &mut Pace, holder: i32) -> Result<Turn, StoreError> {
+        let _leasing = self.deliverer.leasing.read().await;
         let batch = self.store.take_events(pace.limit).await?;
         // Endpoints committed before an event are matched with it: the batch tells the revision of
         // the snapshot that it was read in.

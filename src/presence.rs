@@ -1,6 +1,7 @@
 //! The presence loop: this daemon's place among others, and the leases of those that died.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -16,6 +17,8 @@ use crate::store::instance::{Identity, Presence};
 
 /// Between two signs of life; also how soon the death of another daemon is noticed.
 const BEAT: Duration = Duration::from_secs(1);
+/// Longest wait for the recorder when leases are compared.
+const RECONCILE: Duration = Duration::from_secs(10);
 
 /// What presence works with.
 pub struct PresenceLoop {
@@ -57,7 +60,7 @@ impl PresenceLoop {
             self.health.not_ready(format!("the database is away: {error}"));
             backoff.log("presence", &error);
             tokio::select! {
-                () = tokio::time::sleep(backoff.next()) => {}
+                () = tokio::time::sleep(backoff.pause()) => {}
                 () = stop.cancelled() => return None,
             }
         }
@@ -70,7 +73,9 @@ impl PresenceLoop {
         }
         let pooled = self.store.is_pooled().await?;
         let presence = self.store.join(&self.identity, before, pooled).await?;
-        if before != Some(presence.id) {
+        if before == Some(presence.id) {
+            self.reconcile(&presence).await?;
+        } else {
             tracing::info!(instance = presence.id, pooled, "registered");
             self.deliverer.lanes().forget_other_holders(presence.id);
         }
@@ -96,7 +101,24 @@ impl PresenceLoop {
             };
             self.catalogue.share_among(usize::try_from(alive).unwrap_or(1));
             self.bury(presence).await?;
+            if self.deliverer.in_doubt.swap(false, Ordering::Relaxed) {
+                self.reconcile(presence).await?;
+            }
         }
+    }
+
+    async fn reconcile(&self, presence: &Presence) -> Result<(), StoreError> {
+        let reconciled = tokio::time::timeout(RECONCILE, self.deliverer.reconcile(presence.id));
+        let Ok(released) = reconciled.await else {
+            return Err(StoreError::Pool("the last outcomes are not recorded yet".to_owned()));
+        };
+        let released = released?;
+        if released > 0 {
+            tracing::warn!(released, "released leases of transactions that were in doubt");
+            self.deliverer.metrics.released_leases.inc_by(released);
+            self.deliverer.room.notify_one();
+        }
+        Ok(())
     }
 
     async fn bury(&self, presence: &Presence) -> Result<(), StoreError> {

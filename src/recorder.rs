@@ -59,11 +59,13 @@ impl Recorder {
     /// done, and no request is made that could not be recorded either.
     async fn record(&self, batch: Vec<Ended>) {
         let (mut attempts, mut unsent, mut vanished) = (Vec::new(), Vec::new(), Vec::new());
+        let mut flushed = Vec::new();
         for ended in batch {
             match ended {
                 Ended::Attempted(attempt) => attempts.push(*attempt),
                 Ended::Unsent(lease) => unsent.push(lease),
                 Ended::Vanished(lease) => vanished.push(lease),
+                Ended::Flushed(waiter) => flushed.push(waiter),
             }
         }
         if !attempts.is_empty() {
@@ -76,6 +78,10 @@ impl Recorder {
         for lease in vanished {
             self.insist("cancel", || self.store.cancel_vanished(lease)).await;
             self.count(lease, |endpoint| endpoint.cancelled());
+        }
+        for waiter in flushed {
+            // It may have given up.
+            waiter.send(()).ok();
         }
     }
 
@@ -168,7 +174,7 @@ impl Recorder {
                     self.health.beat(Beat::Record);
                     self.deliverer.metrics.db_errors.inc();
                     backoff.log(what, &error);
-                    tokio::time::sleep(backoff.next()).await;
+                    tokio::time::sleep(backoff.pause()).await;
                 }
             }
         }

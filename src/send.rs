@@ -142,10 +142,10 @@ impl Sender {
         let url = &request.endpoint.url;
         let port = url.port_or_known_default().unwrap_or(0);
         // A literal address never reaches the resolver.
-        if let Some(ip) = guard::literal(url) {
-            if let Err(blocked) = self.policy.check(SocketAddr::new(ip, port)) {
-                return Reply::failure(Outcome::Blocked, blocked.to_string());
-            }
+        if let Some(ip) = guard::literal(url)
+            && let Err(blocked) = self.policy.check(SocketAddr::new(ip, port))
+        {
+            return Reply::failure(Outcome::Blocked, blocked.to_string());
         }
         let headers = match headers(&request) {
             Ok(headers) => headers,

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::endpoint::{Endpoint, EndpointKey};
-use crate::event::Job;
+use crate::event::{Job, Lease};
 
 /// Work is leased at most this far ahead of an endpoint's speed.
 const HORIZON: Duration = Duration::from_secs(2);
@@ -41,7 +41,7 @@ struct Lane {
     queue: VecDeque<Job>,
     /// Promised to work that is being leased.
     reserved: usize,
-    in_flight: usize,
+    in_flight: Vec<Lease>,
     max_in_flight: usize,
     mean_seconds: Option<f64>,
     pace: Option<Pace>,
@@ -54,7 +54,7 @@ impl Lane {
         let mut lane = Self {
             queue: VecDeque::new(),
             reserved: 0,
-            in_flight: 0,
+            in_flight: Vec::new(),
             max_in_flight: 1,
             mean_seconds: None,
             pace: None,
@@ -85,11 +85,11 @@ impl Lane {
         };
         let queue = ahead.clamp(self.max_in_flight, MAX_LANE_QUEUE.max(self.max_in_flight));
         (self.max_in_flight + queue)
-            .saturating_sub(self.queue.len() + self.reserved + self.in_flight)
+            .saturating_sub(self.queue.len() + self.reserved + self.in_flight.len())
     }
 
     fn can_start(&self) -> bool {
-        !self.queue.is_empty() && self.in_flight < self.max_in_flight
+        !self.queue.is_empty() && self.in_flight.len() < self.max_in_flight
     }
 }
 
@@ -162,7 +162,7 @@ impl Lanes {
         }
         self.lanes.retain(|key, lane| {
             lane.due = lane.due.filter(|_| seen.contains(key));
-            seen.contains(key) || lane.in_flight + lane.reserved + lane.queue.len() > 0
+            seen.contains(key) || lane.in_flight.len() + lane.reserved + lane.queue.len() > 0
         });
     }
 
@@ -222,7 +222,7 @@ impl Lanes {
                 continue;
             }
             let job = lane.queue.pop_front()?;
-            lane.in_flight += 1;
+            lane.in_flight.push(job.lease());
             if lane.can_start() {
                 lane.in_rotation = true;
                 self.rotation.push_back(key);
@@ -237,10 +237,13 @@ impl Lanes {
 
     /// A delivery is no longer in flight; `took` is how long its request was. Returns whether the
     /// endpoint has room again for work that waits in the database.
-    pub fn finished(&mut self, key: EndpointKey, took: Option<Duration>) -> bool {
+    pub fn finished(&mut self, lease: Lease, took: Option<Duration>) -> bool {
         self.in_flight = self.in_flight.saturating_sub(1);
+        let key = lease.endpoint;
         let Some(lane) = self.lanes.get_mut(&key) else { return false };
-        lane.in_flight = lane.in_flight.saturating_sub(1);
+        if let Some(at) = lane.in_flight.iter().position(|held| *held == lease) {
+            lane.in_flight.swap_remove(at);
+        }
         if let Some(took) = took {
             let seconds = took.as_secs_f64();
             let mean = lane.mean_seconds.get_or_insert(seconds);
@@ -293,6 +296,13 @@ impl Lanes {
     /// Requests under way.
     pub fn in_flight(&self) -> usize {
         self.in_flight
+    }
+
+    /// Every lease that is queued or in flight.
+    pub fn held(&self) -> Vec<Lease> {
+        let queued = self.lanes.values().flat_map(|lane| lane.queue.iter().map(Job::lease));
+        let in_flight = self.lanes.values().flat_map(|lane| lane.in_flight.iter().copied());
+        queued.chain(in_flight).collect()
     }
 
     /// Starts nothing while the leases are in doubt.

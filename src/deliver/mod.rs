@@ -2,11 +2,12 @@
 
 pub mod lanes;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, RwLock as AsyncRwLock, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::outcome::{Outcome, Reply};
 use crate::send::{Request, Sender};
 use crate::store::Store;
+use crate::store::error::StoreError;
 use crate::store::record::Attempt;
 use lanes::Lanes;
 
@@ -35,6 +37,8 @@ pub enum Ended {
     Unsent(Lease),
     /// Its event is gone.
     Vanished(Lease),
+    /// Nothing ended; whoever sent this hears when all before it is in the database.
+    Flushed(oneshot::Sender<()>),
 }
 
 /// What every delivery needs, shared by all.
@@ -53,6 +57,11 @@ pub struct Deliverer {
     pub holder: watch::Receiver<Option<i32>>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// Read while leases are being taken and queued; written while they are compared with those of
+    /// the database.
+    pub leasing: AsyncRwLock<()>,
+    /// Set when a transaction that takes leases failed: it may have been committed all the same.
+    pub in_doubt: AtomicBool,
     store: Store,
     ended: mpsc::Sender<Ended>,
     large_payloads: Semaphore,
@@ -90,6 +99,8 @@ impl Deliverer {
             config: parts.config,
             holder: parts.holder,
             metrics: parts.metrics,
+            leasing: AsyncRwLock::new(()),
+            in_doubt: AtomicBool::new(false),
             store: parts.store,
             ended: parts.ended,
             large_payloads: Semaphore::new(LARGE_PAYLOADS),
@@ -153,7 +164,7 @@ impl Deliverer {
     async fn work(self: Arc<Self>, first: Job) {
         let mut next = Some(first);
         while let Some(job) = next {
-            let key = job.endpoint;
+            let lease = job.lease();
             self.metrics.in_flight.inc();
             let ended = self.attempt(job).await;
             self.metrics.in_flight.dec();
@@ -164,13 +175,29 @@ impl Deliverer {
             // A record that finds no room holds the slot: what cannot be recorded is not sent.
             self.end(ended).await;
             let mut lanes = self.lanes();
-            let has_room = lanes.finished(key, took);
+            let has_room = lanes.finished(lease, took);
             next = lanes.start(Instant::now());
             drop(lanes);
             if has_room {
                 self.room.notify_one();
             }
         }
+    }
+
+    /// Releases leases that the database has for `holder` and this process does not: taken in a
+    /// transaction whose commit was never confirmed, or ended in one that the database forgot.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn reconcile(&self, holder: i32) -> Result<u64, StoreError> {
+        let _nobody_leases = self.leasing.write().await;
+        // In this order: what is no longer held by then is on its way to the recorder.
+        let held = self.lanes().held();
+        let (flushed, done) = oneshot::channel();
+        self.end(Ended::Flushed(flushed)).await;
+        // Without a recorder the daemon is ending.
+        done.await.ok();
+        self.store.release_unknown(holder, &held).await
     }
 
     async fn end(&self, ended: Ended) {

@@ -128,6 +128,23 @@ impl Store {
         .map(drop)
     }
 
+    /// Makes due at once what `holder` has leased, but for these leases. Returns how many.
+    pub async fn release_unknown(&self, holder: i32, known: &[Lease]) -> Result<u64, StoreError> {
+        let event_seq: Vec<i64> = known.iter().map(|lease| lease.event_seq).collect();
+        let endpoint: Vec<EndpointKey> = known.iter().map(|lease| lease.endpoint).collect();
+        let rows = self
+            .admin(
+                include_str!("../../sql/release_unknown.sql"),
+                &[
+                    (&holder, Type::INT4),
+                    (&event_seq, Type::INT8_ARRAY),
+                    (&endpoint, Type::INT4_ARRAY),
+                ],
+            )
+            .await?;
+        Ok(rows[0].try_get::<_, i64>(0)?.unsigned_abs())
+    }
+
     /// Ends a delivery whose event is gone.
     pub async fn cancel_vanished(&self, lease: Lease) -> Result<(), StoreError> {
         let sql = "SELECT outbox.cancel_work($1, 'the event is gone', $2)";
