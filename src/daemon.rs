@@ -87,6 +87,11 @@ impl Daemon {
         self.bound.address()
     }
 
+    /// Its metrics.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
+    }
+
     /// Works until it is stopped, then drains.
     ///
     /// # Errors

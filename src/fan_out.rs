@@ -50,6 +50,8 @@ enum Turn {
 /// How the next batch is taken.
 struct Pace {
     limit: i64,
+    /// Nothing came last time: look before taking.
+    idle: bool,
     /// After a conflict with a replay: create without leasing.
     unleased: bool,
 }
@@ -57,7 +59,7 @@ struct Pace {
 impl FanOut {
     /// Runs until it is stopped.
     pub async fn run(self, stop: CancellationToken) {
-        let mut pace = Pace { limit: BATCH_EVENTS, unleased: false };
+        let mut pace = Pace { limit: BATCH_EVENTS, idle: true, unleased: false };
         let mut pause = BUSY;
         let mut backoff = Backoff::default();
         while !stop.is_cancelled() {
@@ -92,6 +94,13 @@ impl FanOut {
     }
 
     async fn turn(&self, pace: &mut Pace, holder: i32) -> Result<Turn, StoreError> {
+        if pace.idle {
+            let (revision, waiting) = self.store.peek_events().await?;
+            if !waiting {
+                self.catalogue.at_least(revision).await?;
+                return Ok(Turn::Empty);
+            }
+        }
         let _leasing = self.deliverer.leasing.read().await;
         let batch = self.store.take_events(pace.limit).await?;
         // Endpoints committed before an event are matched with it: the batch tells the revision of
@@ -103,7 +112,8 @@ impl FanOut {
                 return Err(error);
             }
         };
-        if batch.taken.is_empty() {
+        pace.idle = batch.taken.is_empty();
+        if pace.idle {
             batch.abandon().await?;
             return Ok(Turn::Empty);
         }

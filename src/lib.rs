@@ -35,4 +35,5 @@ pub mod admin;
 
 pub mod daemon;
 pub mod throwaway;
+pub mod demo;
 pub mod cli;

@@ -11,6 +11,7 @@ use super::failure::{Code, Failure};
 use crate::config::{Config, Loaded, changed};
 use crate::daemon::{Daemon, DaemonError};
 use crate::log::{self, LogLevel};
+use crate::metrics::Metrics;
 use crate::systemd;
 
 /// Options of `run`.
@@ -31,7 +32,8 @@ pub async fn run(global: &Global, _args: Args) -> Result<(), Failure> {
     let (changes_in, changes) = watch::channel(Arc::new(loaded.config.clone()));
     let daemon = Daemon::new(changes).await.map_err(failure)?;
     let stop = CancellationToken::new();
-    let watcher = Watcher { loaded, level, changes: changes_in };
+    let metrics = daemon.metrics();
+    let watcher = Watcher { loaded, level, changes: changes_in, metrics };
     tokio::select! {
         outcome = daemon.run(stop.clone()) => outcome.map_err(failure),
         never = watcher.watch(global, signals, stop.clone()) => match never {},
@@ -69,6 +71,7 @@ struct Watcher {
     loaded: Loaded,
     level: Option<LogLevel>,
     changes: watch::Sender<Arc<Config>>,
+    metrics: Arc<Metrics>,
 }
 
 impl Watcher {
@@ -103,6 +106,7 @@ impl Watcher {
         let fresh = match global.load() {
             Ok(fresh) => fresh,
             Err(failure) => {
+                self.metrics.reload_ok.set(0);
                 for problem in failure.message.lines() {
                     tracing::error!(problem, "the configuration was not reloaded");
                 }
@@ -128,6 +132,7 @@ impl Watcher {
         let delivery = crate::config::Delivery { ca_file, ..delivery };
         let config = Config { delivery, retention, shutdown, log, ..before };
         self.changes.send_replace(Arc::new(config.clone()));
+        self.metrics.reload_ok.set(1);
         self.loaded = Loaded { config, ..fresh };
     }
 }

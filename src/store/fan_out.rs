@@ -51,6 +51,14 @@ pub struct NewDeliveries {
 }
 
 impl Store {
+    /// The revision of the endpoints, and whether an event waits.
+    pub async fn peek_events(&self) -> Result<(i64, bool), StoreError> {
+        let client = self.pool.get().await?;
+        let sql = include_str!("../../sql/fan_out_peek.sql");
+        let row = client.query_typed_one(sql, &[]).await?;
+        Ok((row.try_get(0)?, row.try_get(1)?))
+    }
+
     /// Takes up to `limit` events off the queue.
     pub async fn take_events(&self, limit: i64) -> Result<Batch, StoreError> {
         let mut transaction = self.begin(WORK).await?;

@@ -4,11 +4,13 @@
 //! of its own whose settings are local to it, so that a pooler in transaction mode can sit between.
 
 pub mod claim;
+pub mod demo;
 pub mod endpoints;
 pub mod error;
 pub mod fan_out;
 pub mod fitness;
 pub mod instance;
+pub mod manage;
 
 pub mod migrate;
 pub mod record;

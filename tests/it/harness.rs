@@ -282,6 +282,11 @@ impl Process {
         Self { child, admin }
     }
 
+    /// With a configuration file, which the other settings are above.
+    pub fn start_with_config(url: &str, file: &str) -> Self {
+        Self::start(url, &[("config", file)])
+    }
+
     pub async fn wait_until_ready(&self) {
         wait_until_ready(self.admin).await;
     }

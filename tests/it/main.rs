@@ -19,3 +19,7 @@ mod retry;
 mod manage;
 /// What stays true when processes and databases die.
 mod crash;
+/// What the command line answers, and how it exits.
+mod commands;
+/// What the official Standard Webhooks libraries say of real deliveries.
+mod verifiers;
