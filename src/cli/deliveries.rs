@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Global;
-use super::endpoints::desk::{Desk, Limit, When};
+use super::desk::{Desk, Limit, When};
 use super::failure::Failure;
 use super::output::{self, Format, Row};
 use crate::store::manage::{

@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, IsTerminal};
 
+use clap::builder::RangedU64ValueParser;
+use clap::value_parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -35,11 +37,15 @@ pub struct Args {
     #[arg(long)]
     yes: bool,
     /// How many events to insert
-    #[arg(long, value_name = "N", default_value_t = EVENTS, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = EVENTS, value_parser = at_least_one())]
     events: u64,
     /// Show the daemon's log
     #[arg(short, long)]
     verbose: bool,
+}
+
+fn at_least_one() -> RangedU64ValueParser {
+    value_parser!(u64).range(1..)
 }
 
 /// Runs the demonstration.

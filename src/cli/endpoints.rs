@@ -1,7 +1,5 @@
 //! `outboxd endpoints`: who receives.
 
-pub mod desk;
-
 mod definition;
 mod secret;
 mod trial;
@@ -12,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Global;
+use super::desk::{Desk, Limit};
 use super::failure::Failure;
 use super::output::{self, Format, Row};
 use crate::config::duration;
@@ -20,7 +19,6 @@ use crate::store::manage::{
     ENDPOINT_RESUME, ENDPOINT_ROTATE_SECRET, ENDPOINT_SHOW,
 };
 use definition::{Definition, Unset};
-use desk::{Desk, Limit};
 use secret::SecretSource;
 
 /// `endpoints ...`; an endpoint is named by its id or its name.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Global;
 use super::deliveries::{ATTEMPT_COLUMNS, section, take_body};
-use super::endpoints::desk::{Desk, Limit, When};
+use super::desk::{Desk, Limit, When};
 use super::failure::Failure;
 use super::output::{self, Format, Row};
 use crate::store::manage::{

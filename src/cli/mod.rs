@@ -7,6 +7,7 @@ pub mod output;
 
 mod config;
 mod deliveries;
+mod desk;
 mod demo;
 mod doctor;
 mod endpoints;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Global;
-use super::endpoints::desk::Desk;
+use super::desk::Desk;
 use super::failure::Failure;
 use super::output::{self, Format, Row};
 use crate::store::manage::{ENDPOINT_HEALTH, TOTALS};

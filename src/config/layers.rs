@@ -15,6 +15,9 @@ use super::{Sources, toml_file, values};
 
 const CONFIG_VARIABLE: &str = "OUTBOXD_CONFIG";
 const LOG_VARIABLE: &str = "OUTBOXD_LOG";
+/// Variables that are no keys: read here, or secrets that single commands read.
+const OTHER_VARIABLES: [&str; 4] =
+    [CONFIG_VARIABLE, LOG_VARIABLE, "OUTBOXD_ENDPOINT_SECRET", "OUTBOXD_SECRET"];
 
 /// All layers, merged.
 pub(super) struct Layers {
@@ -139,7 +142,7 @@ fn environment_layer(env: &BTreeMap<String, String>, problems: &mut Vec<Problem>
     for (name, value) in ours {
         if KEYS.iter().any(|key| keys::variable(key.name) == *name) {
             known.insert(name.clone(), value.clone());
-        } else if name != CONFIG_VARIABLE && name != LOG_VARIABLE && !is_service_link(name) {
+        } else if !OTHER_VARIABLES.contains(&name.as_str()) && !is_service_link(name) {
             let origin = Origin::Env { name: name.clone() };
             let names = KEYS.iter().map(|key| keys::variable(key.name));
             let nearest = keys::closest(name, names);

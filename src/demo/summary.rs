@@ -80,8 +80,8 @@ fn healthy(row: &Row) -> String {
 fn flaky(row: &Row) -> String {
     let Row { delivered, inserted, retried, .. } = *row;
     format!(
-        "took {delivered} of {inserted} events. Requests that it answered with 503 or not at all:\n  \
-         {:<8} {retried}; each was tried again a second later.",
+        "took {delivered} of {inserted} events. Requests with a 503 or no answer: {retried};\n  \
+         {:<8} each was tried again a second later.",
         ""
     )
 }
@@ -101,13 +101,14 @@ fn dead(row: &Row) -> String {
 /// Commands to paste, for the reader's own database.
 pub fn next_steps() -> String {
     let outboxd = program();
+    let insert = r#"INSERT INTO outbox.events (type, payload) VALUES ('hello', '{\"id\": 1}')"#;
     format!(
         r#"
 Next, in your own database
   export DATABASE_URL=postgresql://USER@HOST/DATABASE
   {outboxd} migrate
   {outboxd} endpoints add https://example.com/hooks
-  psql "$DATABASE_URL" -c "INSERT INTO outbox.events (type, payload) VALUES ('order.created', '{{\"id\": \"12345\"}}')"
+  psql "$DATABASE_URL" -c "{insert}"
   {outboxd} run
 "#
     )

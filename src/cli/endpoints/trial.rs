@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::desk::Desk;
+use crate::cli::desk::Desk;
 use crate::cli::failure::Failure;
 use crate::cli::output::{self, Format, Row};
 use crate::config::duration;
