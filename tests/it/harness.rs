@@ -31,9 +31,18 @@ const TEMPLATE_NAME: &str = "outbox_template";
 pub fn start_cluster(settings: &[(&str, &str)]) -> Cluster {
     let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
     let settings = settings.iter().map(own).collect();
+    start(Options { settings, ..Options::default() })
+}
+
+/// One that listens on TCP too.
+pub fn start_cluster_on(port: u16) -> Cluster {
+    start(Options { tcp_port: Some(port), ..Options::default() })
+}
+
+fn start(options: Options) -> Cluster {
     // For a run against another version of the server.
     let bin = std::env::var_os("OUTBOXD_TEST_PG_BIN").map(Into::into);
-    Cluster::start(Options { bin, settings, ..Options::default() }).expect("a throwaway cluster")
+    Cluster::start(Options { bin, ..options }).expect("a throwaway cluster")
 }
 
 /// A connection for SQL of the test.

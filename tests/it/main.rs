@@ -23,3 +23,7 @@ mod crash;
 mod commands;
 /// What the official Standard Webhooks libraries say of real deliveries.
 mod verifiers;
+/// TLS to receivers and to the database.
+mod tls;
+/// The rules of the house: doors, floors, sizes.
+mod house;

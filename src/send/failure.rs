@@ -1,0 +1,71 @@
+//! Why a request brought no reply.
+
+use std::error::Error as StdError;
+
+use super::reply::{capped, printable};
+use super::resolver::{NoSuchName, Refused};
+use crate::outcome::Outcome;
+
+/// The chain of causes, without the URL: path and query of a webhook are often its credential.
+pub fn describe(error: &reqwest::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut cause = StdError::source(error);
+    while let Some(inner) = cause {
+        let text = inner.to_string();
+        if !parts.last().is_some_and(|last| last.contains(&text)) {
+            parts.push(text);
+        }
+        cause = inner.source();
+    }
+    if parts.is_empty() {
+        parts.push(if error.is_timeout() { "timed out" } else { "the request failed" }.to_owned());
+    }
+    capped(printable(parts.join(": ").as_bytes()))
+}
+
+/// Looks for a cause of a type in the chain of an error, and inside I/O errors.
+fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        let inside = error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
+        if let Some(found) = inside.and_then(|inner| find::<T>(inner)) {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// The outcome that an error is.
+pub fn classify(error: &reqwest::Error) -> Outcome {
+    if find::<Refused>(error).is_some() {
+        Outcome::Blocked
+    } else if find::<NoSuchName>(error).is_some() {
+        Outcome::Dns
+    } else if find::<rustls::Error>(error).is_some() {
+        Outcome::Tls
+    } else if error.is_connect() && error.is_timeout() {
+        Outcome::TimeoutConnect
+    } else if error.is_connect() {
+        Outcome::Tcp
+    } else if error.is_timeout() {
+        Outcome::TimeoutResponse
+    } else if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
+        Outcome::Protocol
+    } else if find::<hyper::Error>(error).is_some() || find::<std::io::Error>(error).is_some() {
+        Outcome::Tcp
+    } else {
+        Outcome::Protocol
+    }
+}
+
+/// Whether the connection closed before a byte came back.
+pub fn was_closed_unanswered(error: &reqwest::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    find::<hyper::Error>(error).is_some_and(|e| e.is_incomplete_message() || e.is_canceled())
+        || find::<std::io::Error>(error)
+            .is_some_and(|e| matches!(e.kind(), BrokenPipe | ConnectionAborted | ConnectionReset))
+}

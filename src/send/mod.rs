@@ -1,0 +1,218 @@
+//! One HTTP request: the only module that knows reqwest.
+
+mod failure;
+mod reply;
+mod resolver;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, redirect, retry};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::time::timeout_at;
+
+use crate::endpoint::Endpoint;
+use crate::guard::{self, Policy};
+use crate::outcome::{Outcome, Reply};
+use crate::profile::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
+use failure::describe;
+use resolver::GuardedResolver;
+
+pub use resolver::look_up;
+
+/// Connections of ours are closed before receivers close them: Node does after 5 s.
+const IDLE: Duration = Duration::from_secs(4);
+/// Idle connections kept per host.
+const IDLE_PER_HOST: usize = 64;
+/// Header fields of a reply.
+const MAX_REPLY_HEADERS: usize = 64;
+/// A request, signed and ready.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// Where to.
+    pub endpoint: &'a Endpoint,
+    /// The `webhook-id`.
+    pub id: &'a str,
+    /// The `webhook-timestamp`, in unix seconds.
+    pub timestamp: i64,
+    /// The `webhook-signature`.
+    pub signature: &'a str,
+    /// The body.
+    pub body: Bytes,
+    /// For the whole exchange.
+    pub timeout: Duration,
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum SenderError {
+    /// The extra roots cannot be read.
+    #[error("delivery.ca_file: cannot read {0}: {1}")]
+    CaFile(String, String),
+    /// There is nothing to verify receivers with.
+    #[error(
+        "there is no root certificate to verify https receivers with: install the package \
+         ca-certificates, or name a PEM file in delivery.ca_file"
+    )]
+    NoRoots,
+    /// The client refused its settings.
+    #[error("cannot set up the HTTP client: {0}")]
+    Client(String),
+}
+
+/// Sends requests.
+#[derive(Debug)]
+pub struct Sender {
+    /// One client for each port: the library does not tell a resolver the port, and the policy
+    /// judges addresses with it.
+    clients: RwLock<HashMap<u16, Client>>,
+    tls: rustls::ClientConfig,
+    policy: Arc<Policy>,
+    connect_timeout: Duration,
+}
+
+impl Sender {
+    /// A sender that obeys the policy.
+    ///
+    /// # Errors
+    /// See [`SenderError`].
+    pub fn new(
+        policy: Arc<Policy>,
+        connect_timeout: Duration,
+        ca_file: Option<&Path>,
+    ) -> Result<Self, SenderError> {
+        let tls = tls(ca_file)?;
+        let sender = Self { clients: RwLock::default(), tls, policy, connect_timeout };
+        // Whether a client can be built at all is better known now than at the first delivery.
+        sender.client(443)?;
+        Ok(sender)
+    }
+
+    fn client(&self, port: u16) -> Result<Client, SenderError> {
+        let known = self.clients.read().unwrap_or_else(PoisonError::into_inner).get(&port).cloned();
+        if let Some(client) = known {
+            return Ok(client);
+        }
+        let resolver = GuardedResolver::new(self.policy.clone(), port);
+        let client = Client::builder()
+            .tls_backend_preconfigured(self.tls.clone())
+            .dns_resolver(Arc::new(resolver))
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .no_proxy()
+            .referer(false)
+            .connect_timeout(self.connect_timeout)
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(IDLE_PER_HOST)
+            .http1_only()
+            .http1_max_headers(MAX_REPLY_HEADERS)
+            .tcp_nodelay(true)
+            .user_agent(concat!("outboxd/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| SenderError::Client(describe(&error)))?;
+        let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(clients.entry(port).or_insert(client).clone())
+    }
+
+    /// The address policy.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Makes the request. Whatever the receiver does is a [`Reply`].
+    pub async fn send(&self, request: Request<'_>) -> Reply {
+        let started = Instant::now();
+        let deadline = started + request.timeout;
+        let url = &request.endpoint.url;
+        let port = url.port_or_known_default().unwrap_or(0);
+        // A literal address never reaches the resolver.
+        if let Some(ip) = guard::literal(url)
+            && let Err(blocked) = self.policy.check(SocketAddr::new(ip, port))
+        {
+            return Reply::failure(Outcome::Blocked, blocked.to_string());
+        }
+        let headers = match headers(&request) {
+            Ok(headers) => headers,
+            Err(error) => return Reply::failure(Outcome::Protocol, error),
+        };
+        let client = match self.client(port) {
+            Ok(client) => client,
+            Err(error) => return Reply::failure(Outcome::Protocol, error.to_string()),
+        };
+        let sent = client.post(url.clone()).headers(headers).body(request.body).send();
+        match timeout_at(deadline.into(), sent).await {
+            Ok(Ok(response)) => reply::read(response, deadline).await,
+            Ok(Err(error)) => self.failure(&error, started),
+            Err(_) => late(request.timeout),
+        }
+    }
+
+    fn failure(&self, error: &reqwest::Error, started: Instant) -> Reply {
+        let outcome = failure::classify(error);
+        let mut reply = Reply::failure(outcome, describe(error));
+        if outcome == Outcome::TimeoutConnect {
+            reply.error = Some(format!("no connection within {:?}", self.connect_timeout));
+        }
+        let in_time = started.elapsed() < IDLE;
+        reply.closed_unanswered =
+            in_time && !error.is_connect() && failure::was_closed_unanswered(error);
+        reply
+    }
+}
+
+fn late(limit: Duration) -> Reply {
+    Reply::failure(Outcome::TimeoutResponse, format!("no complete reply within {limit:?}"))
+}
+
+fn tls(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, SenderError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(path) = ca_file {
+        let unreadable = |error: &dyn fmt::Display| {
+            SenderError::CaFile(path.display().to_string(), error.to_string())
+        };
+        let pem = std::fs::read(path).map_err(|error| unreadable(&error))?;
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            let certificate = certificate.map_err(|error| unreadable(&error))?;
+            roots.add(certificate).map_err(|error| unreadable(&error))?;
+        }
+    }
+    if roots.is_empty() {
+        return Err(SenderError::NoRoots);
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| SenderError::Client(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+fn headers(request: &Request<'_>) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::with_capacity(8 + request.endpoint.headers.len());
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // Checked when the endpoint was loaded; kept as strings there so that only this module knows
+    // the types of the HTTP library.
+    for (name, value) in &request.endpoint.headers {
+        let name: HeaderName = name.parse().map_err(|_| format!("bad header name '{name}'"))?;
+        let value = value.parse().map_err(|_| format!("bad value of header '{name}'"))?;
+        headers.insert(name, value);
+    }
+    let mut insert = |name: &'static str, value: &str| {
+        let value = HeaderValue::from_str(value).map_err(|_| format!("bad value of {name}"))?;
+        headers.insert(HeaderName::from_static(name), value);
+        Ok::<_, String>(())
+    };
+    insert(ID_HEADER, request.id)?;
+    insert(TIMESTAMP_HEADER, &request.timestamp.to_string())?;
+    insert(SIGNATURE_HEADER, request.signature)?;
+    Ok(headers)
+}

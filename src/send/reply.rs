@@ -1,0 +1,169 @@
+//! What a receiver answered: the head decides, the rest is recorded within bounds.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::{Bytes, BytesMut};
+use reqwest::Response;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use tokio::time::sleep_until;
+
+use super::failure::describe;
+use crate::outcome::{Outcome, Reply};
+use crate::retry_after;
+
+/// Bytes of a reply's body that are read, so that a short one leaves the connection reusable.
+const BODY_READ: usize = 16 * 1024;
+/// Bytes of a reply's body that are kept, and of its headers.
+const REPLY_KEPT: usize = 4 * 1024;
+/// Time for the body once the head has decided.
+const BODY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes of an error text.
+const ERROR_KEPT: usize = 500;
+
+/// The head has arrived and decides; the body only adds to the record.
+pub async fn read(response: Response, deadline: Instant) -> Reply {
+    let status = response.status().as_u16();
+    let outcome = Outcome::of_status(status);
+    let wanted = matches!(status, 429 | 503);
+    let retry_after = response
+        .headers()
+        .get(RETRY_AFTER)
+        .filter(|_| wanted)
+        .and_then(|value| retry_after::parse(value.as_bytes(), unix_seconds()));
+    let mut reply = Reply {
+        outcome,
+        status: Some(status),
+        headers: Some(headers_to_json(response.headers())),
+        body: Bytes::new(),
+        error: explain(outcome, status, response.headers()),
+        remote_addr: response.remote_addr().map(|address| address.to_string()),
+        retry_after,
+        closed_unanswered: false,
+    };
+    let until = deadline.min(Instant::now() + BODY_TIMEOUT);
+    let (body, cut) = read_body(response, until).await;
+    reply.body = body;
+    if let Some(cut) = cut {
+        reply.error = Some(match reply.error {
+            Some(error) => format!("{error}; {cut}"),
+            None => cut,
+        });
+    }
+    reply
+}
+
+/// The first bytes of the body, and why it was not read to its end, if that was not its length.
+async fn read_body(mut response: Response, until: Instant) -> (Bytes, Option<String>) {
+    let mut body = BytesMut::new();
+    let mut read = 0;
+    let late = sleep_until(until.into());
+    tokio::pin!(late);
+    let cut = loop {
+        let chunk = tokio::select! {
+            chunk = response.chunk() => chunk,
+            () = &mut late => break Some("the body was cut short: it took too long".to_owned()),
+        };
+        match chunk {
+            Ok(None) => break None,
+            Ok(Some(chunk)) => {
+                read += chunk.len();
+                let room = REPLY_KEPT - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if read > BODY_READ {
+                    break None;
+                }
+            }
+            Err(error) => break Some(format!("the body was cut short: {}", describe(&error))),
+        }
+    };
+    (body.freeze(), cut)
+}
+
+fn explain(outcome: Outcome, status: u16, headers: &HeaderMap) -> Option<String> {
+    match outcome {
+        Outcome::Success => None,
+        Outcome::Http3xx => {
+            let target = headers.get("location").map(|value| printable(value.as_bytes()));
+            let target = target.unwrap_or_else(|| "nowhere".to_owned());
+            Some(capped(format!("redirects are not followed: {status} to {target}")))
+        }
+        _ => Some(format!("the receiver answered {status}")),
+    }
+}
+
+/// Headers as a JSON object; what only the connection needs is left out, and what does not fit.
+fn headers_to_json(headers: &HeaderMap) -> String {
+    let mut object = serde_json::Map::new();
+    let mut size = 0;
+    for name in headers.keys() {
+        if matches!(name.as_str(), "connection" | "keep-alive" | "transfer-encoding" | "date") {
+            continue;
+        }
+        let values: Vec<String> =
+            headers.get_all(name).iter().map(|value| printable(value.as_bytes())).collect();
+        let value = values.join(", ");
+        size += name.as_str().len() + value.len();
+        if size > REPLY_KEPT {
+            break;
+        }
+        object.insert(name.as_str().to_owned(), value.into());
+    }
+    serde_json::Value::Object(object).to_string()
+}
+
+/// Bytes of a receiver as text that can neither break a log nor a terminal.
+pub fn printable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for byte in bytes {
+        match byte {
+            b' '..=b'~' => text.push(char::from(*byte)),
+            _ => text.push_str(&byte.escape_ascii().to_string()),
+        }
+    }
+    text
+}
+
+/// A text cut to what is kept of an error, at a character.
+pub fn capped(mut text: String) -> String {
+    if text.len() > ERROR_KEPT {
+        let end = (0..=ERROR_KEPT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}
+
+fn unix_seconds() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn bytes_of_a_receiver_cannot_act_on_a_terminal() {
+        assert_eq!(printable(b"a\x1b[2Jb\0\r\n\xff"), r"a\x1b[2Jb\x00\r\n\xff");
+    }
+
+    #[test]
+    fn error_texts_are_capped_at_a_character() {
+        assert_eq!(capped("é".repeat(ERROR_KEPT)).len(), ERROR_KEPT);
+    }
+
+    #[test]
+    fn recorded_headers_are_bounded_and_skip_the_connection() {
+        let mut headers = HeaderMap::new();
+        headers.insert("connection", HeaderValue::from_static("close"));
+        headers.insert("x-a", HeaderValue::from_static("1"));
+        headers.append("x-a", HeaderValue::from_static("2"));
+        assert_eq!(headers_to_json(&headers), r#"{"x-a":"1, 2"}"#);
+        for n in 0..60 {
+            let name: HeaderName = format!("x-{n}").parse().expect("a header name");
+            headers.insert(name, HeaderValue::from_str(&"v".repeat(1000)).expect("a value"));
+        }
+        assert!(headers_to_json(&headers).len() < 2 * REPLY_KEPT);
+    }
+}
