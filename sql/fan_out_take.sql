@@ -1,13 +1,15 @@
 -- fan_out_take: takes a batch of events off the queue, and reads the revision of the endpoints in
 -- the same snapshot. Always at least one row; the event columns are null when nothing waits.
 -- $1 bigint: most events; $2 int: largest payload in bytes to bring along
+-- $3 bigint: take none below this seq, so that a backlog can be passed by
 -- Serves itself from queue_pkey and events_pkey.
 WITH taken AS (
     DELETE FROM outbox.queue q
-    WHERE q.seq = ANY (ARRAY(SELECT seq FROM outbox.queue ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED))
+    WHERE q.seq = ANY (ARRAY(
+        SELECT seq FROM outbox.queue WHERE seq >= $3 ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED))
     RETURNING q.seq
 )
-SELECT r.revision, e.seq, e.id, e.type, e.tenant, e.live, e.target,
+SELECT r.revision, (SELECT max(seq) FROM outbox.queue) AS newest, e.seq, e.id, e.type, e.tenant, e.live, e.target,
        (extract(epoch FROM e.created_at) * 1000000)::bigint AS created_us,
        (extract(epoch FROM e.deliver_after - statement_timestamp()) * 1000000)::bigint AS wait_us,
        CASE WHEN octet_length(e.payload::text) <= $2 THEN e.payload::text END AS payload

@@ -52,6 +52,10 @@ struct Pace {
     limit: i64,
     /// Nothing came last time: look before taking.
     idle: bool,
+    /// The highest number seen on the queue.
+    newest: i64,
+    /// The next batch is of what came after that.
+    fresh_next: bool,
     /// After a conflict with a replay: create without leasing.
     unleased: bool,
 }
@@ -59,7 +63,8 @@ struct Pace {
 impl FanOut {
     /// Runs until it is stopped.
     pub async fn run(self, stop: CancellationToken) {
-        let mut pace = Pace { limit: BATCH_EVENTS, idle: true, unleased: false };
+        let mut pace =
+            Pace { limit: BATCH_EVENTS, idle: true, newest: 0, fresh_next: false, unleased: false };
         let mut pause = BUSY;
         let mut backoff = Backoff::default();
         while !stop.is_cancelled() {
@@ -102,7 +107,10 @@ impl FanOut {
             }
         }
         let _leasing = self.deliverer.leasing.read().await;
-        let batch = self.store.take_events(pace.limit).await?;
+        let fresh = std::mem::take(&mut pace.fresh_next);
+        let from = if fresh { pace.newest + 1 } else { 0 };
+        let batch = self.store.take_events(pace.limit, from).await?;
+        pace.newest = pace.newest.max(batch.newest.unwrap_or(0));
         // Endpoints committed before an event are matched with it: the batch tells the revision of
         // the snapshot that it was read in.
         let endpoints = match self.catalogue.at_least(batch.revision).await {
@@ -112,12 +120,16 @@ impl FanOut {
                 return Err(error);
             }
         };
-        pace.idle = batch.taken.is_empty();
-        if pace.idle {
+        if batch.taken.is_empty() {
+            pace.idle = !fresh;
             batch.abandon().await?;
-            return Ok(Turn::Empty);
+            return Ok(if fresh { Turn::Full } else { Turn::Empty });
         }
-        let full = batch.taken.len() as i64 == pace.limit;
+        pace.idle = false;
+        // Behind a backlog, every other batch is of what has come since: one large transaction
+        // does not hold up those after it.
+        let full = batch.taken.len() as i64 == pace.limit || fresh;
+        pace.fresh_next = full && !fresh;
         let plan = self.plan(&endpoints, &batch.taken, pace.unleased);
         if plan.new.event_seq.len() > BATCH_DELIVERIES && pace.limit > 1 {
             pace.limit = (pace.limit / 2).max(1);

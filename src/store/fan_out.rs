@@ -33,6 +33,8 @@ pub struct Batch {
     transaction: Transaction,
     /// The revision of the endpoints in the snapshot that the events were read in.
     pub revision: i64,
+    /// The highest number on the queue, those taken included.
+    pub newest: Option<i64>,
     /// The events.
     pub taken: Vec<Taken>,
 }
@@ -59,37 +61,38 @@ impl Store {
         Ok((row.try_get(0)?, row.try_get(1)?))
     }
 
-    /// Takes up to `limit` events off the queue.
-    pub async fn take_events(&self, limit: i64) -> Result<Batch, StoreError> {
+    /// Takes up to `limit` events off the queue, oldest first, none below the number `from`.
+    pub async fn take_events(&self, limit: i64, from: i64) -> Result<Batch, StoreError> {
         let mut transaction = self.begin(WORK).await?;
         let rows = transaction
             .query(
                 include_str!("../../sql/fan_out_take.sql"),
-                &[(&limit, Type::INT8), (&INLINE_PAYLOAD_BYTES, Type::INT4)],
+                &[(&limit, Type::INT8), (&INLINE_PAYLOAD_BYTES, Type::INT4), (&from, Type::INT8)],
             )
             .await?;
         let revision = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+        let newest = rows.first().map_or(Ok(None), |row| row.try_get(1))?;
         let taken = rows.iter().filter_map(read_taken).collect::<Result<Vec<_>, _>>()?;
-        Ok(Batch { transaction, revision, taken })
+        Ok(Batch { transaction, revision, newest, taken })
     }
 }
 
 fn read_taken(row: &Row) -> Option<Result<Taken, tokio_postgres::Error>> {
     let read = || {
-        let Some(seq) = row.try_get::<_, Option<i64>>(1)? else { return Ok(None) };
-        let wait_us: Option<i64> = row.try_get(8)?;
+        let Some(seq) = row.try_get::<_, Option<i64>>(2)? else { return Ok(None) };
+        let wait_us: Option<i64> = row.try_get(9)?;
         let event = Event {
             seq,
-            id: row.try_get(2)?,
-            event_type: row.try_get(3)?,
-            tenant: row.try_get(4)?,
-            live: row.try_get(5)?,
-            created_us: row.try_get(7)?,
-            payload: read_payload(row, 9)?,
+            id: row.try_get(3)?,
+            event_type: row.try_get(4)?,
+            tenant: row.try_get(5)?,
+            live: row.try_get(6)?,
+            created_us: row.try_get(8)?,
+            payload: read_payload(row, 10)?,
         };
         Ok(Some(Taken {
             event: Arc::new(event),
-            target: row.try_get(6)?,
+            target: row.try_get(7)?,
             wait: Duration::from_micros(wait_us.unwrap_or(0).max(0).unsigned_abs()),
         }))
     };

@@ -163,6 +163,18 @@ async fn sighup_reloads_what_can_be_and_a_bad_file_changes_nothing() {
 }
 
 #[test]
+fn the_demo_runs_in_a_pipe_and_ends_well() {
+    let mut command = harness::outboxd("", &[]);
+    command.env_remove("OUTBOXD_DATABASE__URL").env("TERM", "dumb");
+    let said = run(command.args(["demo", "--events", "5"]));
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    assert!(!said.out.contains('\u{1b}') && !said.out.contains('\r'), "{}", said.out);
+    for part in ["healthy", "flaky", "dead", "wrong 0", "duplicates 0"] {
+        assert!(said.out.contains(part), "{part}: {}", said.out);
+    }
+}
+
+#[test]
 fn completions_and_the_manual_page_are_made() {
     for args in
         [&["completions", "bash"][..], &["completions", "zsh"], &["completions", "fish"], &["man"]]
