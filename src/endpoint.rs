@@ -101,7 +101,8 @@ pub struct Endpoint {
     pub max_in_flight: Option<usize>,
     /// Its own limit of requests a second.
     pub rate_per_second: Option<f64>,
-    secrets: Vec<(Secret, Option<Instant>)>,
+    /// The secrets, newest first, each with the time it expires at.
+    pub(crate) secrets: Vec<(Secret, Option<Instant>)>,
 }
 
 /// The longest deadline an endpoint may ask for.

@@ -338,3 +338,6 @@ impl Lanes {
         taken
     }
 }
+
+#[cfg(test)]
+mod tests;
