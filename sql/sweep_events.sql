@@ -1,16 +1,15 @@
--- sweep_events: forgets a batch of events past their retention that nothing points at any more.
--- Returns the number deleted and the number looked at, and where to go on.
--- $1 bigint: look at events above this seq; $2 bigint: retention in microseconds; $3 bigint: most to look at
+-- sweep_events: looks at a batch of events in the order of their insertion, and forgets those past
+-- their retention that nothing points at any more. Returns how many were looked at, how many of them
+-- were past their retention, and where to go on.
+-- $1 bigint: look above this seq; $2 bigint: retention in microseconds; $3 bigint: most to look at
 -- Serves itself from events_pkey, queue_pkey and work_pkey.
-WITH old AS MATERIALIZED (
-    SELECT seq FROM outbox.events
-    WHERE seq > $1 AND created_at < statement_timestamp() - $2 * interval '1 microsecond'
-    ORDER BY seq LIMIT $3
+WITH looked AS MATERIALIZED (
+    SELECT seq, created_at < statement_timestamp() - $2 * interval '1 microsecond' AS old
+    FROM outbox.events WHERE seq > $1 ORDER BY seq LIMIT $3
 ), gone AS (
-    DELETE FROM outbox.events e USING old
-    WHERE e.seq = old.seq
-      AND NOT EXISTS (SELECT FROM outbox.work w WHERE w.event_seq = old.seq)
-      AND NOT EXISTS (SELECT FROM outbox.queue q WHERE q.seq = old.seq)
-    RETURNING 1
+    DELETE FROM outbox.events e USING looked l
+    WHERE e.seq = l.seq AND l.old
+      AND NOT EXISTS (SELECT FROM outbox.work w WHERE w.event_seq = l.seq)
+      AND NOT EXISTS (SELECT FROM outbox.queue q WHERE q.seq = l.seq)
 )
-SELECT (SELECT count(*) FROM gone) AS deleted, count(*) AS seen, coalesce(max(seq), $1) AS last_seq FROM old
+SELECT count(*) AS looked, count(*) FILTER (WHERE old) AS old, coalesce(max(seq), $1) AS last_seq FROM looked

@@ -66,10 +66,9 @@ impl Catalogue {
         *first = false;
         let (endpoints, invalid) = Endpoints::build(revision, &rows, policy);
         if !invalid.is_empty() {
-            for (key, reason) in &invalid {
-                let row = rows.iter().find(|row| row.key == *key);
-                let name = row.map_or("", |row| row.name.as_str());
-                tracing::warn!(endpoint = name, reason, "endpoint is invalid; its deliveries wait");
+            for (row, reason) in &invalid {
+                let endpoint = row.name.as_str();
+                tracing::warn!(endpoint, reason, "endpoint is invalid; its deliveries wait");
             }
             self.store.mark_invalid(&invalid).await?;
         }

@@ -144,7 +144,8 @@ impl Daemon {
     }
 }
 
-fn build_sender(config: &Config, own: &[SocketAddr]) -> Result<Sender, SenderError> {
+/// What sends, as the configuration has it.
+pub(crate) fn build_sender(config: &Config, own: &[SocketAddr]) -> Result<Sender, SenderError> {
     let delivery = &config.delivery;
     let policy = Policy {
         allow: delivery.allow.clone(),
@@ -155,7 +156,7 @@ fn build_sender(config: &Config, own: &[SocketAddr]) -> Result<Sender, SenderErr
 }
 
 /// Our own listener and the database: nothing is delivered there.
-fn own_addresses(config: &Config, admin: Option<SocketAddr>) -> Vec<SocketAddr> {
+pub(crate) fn own_addresses(config: &Config, admin: Option<SocketAddr>) -> Vec<SocketAddr> {
     let mut own: Vec<SocketAddr> = admin.into_iter().collect();
     for (host, port) in config.database.url.hosts() {
         // A name that does not resolve now is no target either.
@@ -366,7 +367,7 @@ impl Drain {
         last.cancel();
         let written = tokio::time::timeout(LAST_WRITES, recorder).await.is_ok();
         leave.cancel();
-        if let Ok(Some(presence)) = presence.await
+        if let Ok(Ok(Some(presence))) = tokio::time::timeout(LAST_WRITES, presence).await
             && written
         {
             // Without it the others find out by the lock.

@@ -74,6 +74,8 @@ pub struct EndpointRow {
     pub ordered: bool,
     /// The state's name.
     pub state: String,
+    /// Which version of the row this is.
+    pub row_version: String,
     /// The secrets, newest first, each with the time it expires at.
     pub secrets: Vec<(String, Option<Instant>)>,
 }
@@ -199,11 +201,11 @@ pub struct Endpoints {
 
 impl Endpoints {
     /// Checks and indexes all rows. Also returns those that cannot be used, each with the reason.
-    pub fn build(
+    pub fn build<'a>(
         revision: i64,
-        rows: &[EndpointRow],
+        rows: &'a [EndpointRow],
         policy: &Policy,
-    ) -> (Self, Vec<(EndpointKey, String)>) {
+    ) -> (Self, Vec<(&'a EndpointRow, String)>) {
         let mut endpoints = Self { revision, ..Self::default() };
         let mut patterns = Vec::with_capacity(rows.len());
         let mut invalid = Vec::new();
@@ -220,7 +222,7 @@ impl Endpoints {
                 Ok(_) => {}
                 Err(reason) => {
                     if state == State::Active {
-                        invalid.push((row.key, reason));
+                        invalid.push((row, reason));
                         state = State::Invalid;
                     }
                 }

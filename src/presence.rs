@@ -17,6 +17,8 @@ use crate::store::instance::{Identity, Presence};
 
 /// Between two signs of life; also how soon the death of another daemon is noticed.
 const BEAT: Duration = Duration::from_secs(1);
+/// Longest wait for the answer to a sign of life.
+const ANSWER: Duration = Duration::from_secs(10);
 /// Longest wait for the recorder when leases are compared.
 const RECONCILE: Duration = Duration::from_secs(10);
 
@@ -95,7 +97,11 @@ impl PresenceLoop {
                 () = tokio::time::sleep(BEAT) => {}
                 () = stop.cancelled() => return Ok(()),
             }
-            let Some(alive) = presence.beat(&self.store).await? else {
+            let beaten = tokio::time::timeout(ANSWER, presence.beat(&self.store)).await;
+            let Ok(alive) = beaten else {
+                return Err(StoreError::Pool(format!("no answer within {ANSWER:?}")));
+            };
+            let Some(alive) = alive? else {
                 let why = "another daemon declared this one dead, and has its leases";
                 return Err(StoreError::Unfit(why.to_owned()));
             };

@@ -32,9 +32,10 @@ impl Sweep {
     pub async fn run(self, stop: CancellationToken) {
         let mut backoff = Backoff::default();
         let mut swept: Option<Instant> = None;
+        let mut after = 0;
         loop {
             if self.deliverer.holder.borrow().is_some() {
-                match self.turn(&mut swept).await {
+                match self.turn(&mut swept, &mut after).await {
                     Ok(()) => backoff.reset(),
                     Err(error) => {
                         self.deliverer.metrics.db_errors.inc();
@@ -49,28 +50,36 @@ impl Sweep {
         }
     }
 
-    async fn turn(&self, swept: &mut Option<Instant>) -> Result<(), StoreError> {
+    async fn turn(&self, swept: &mut Option<Instant>, after: &mut i64) -> Result<(), StoreError> {
         let sample = self.store.sample().await?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.deliverer.metrics.sampled(&sample, now.as_secs_f64());
         if swept.is_none_or(|at| at.elapsed() >= ROUND) {
-            self.round().await?;
             *swept = Some(Instant::now());
+            self.round(after).await?;
         }
         Ok(())
     }
 
-    async fn round(&self) -> Result<(), StoreError> {
+    /// All parts, whatever becomes of the others; the first error is returned.
+    async fn round(&self, after: &mut i64) -> Result<(), StoreError> {
         let keep = self.deliverer.config().retention.clone();
-        self.store.maintain_history(keep.attempts).await?;
-        self.store.sweep_orphans().await?;
-        let mut after = 0;
+        let history = self.store.maintain_history(keep.attempts).await;
+        let orphans = self.store.sweep_orphans().await;
+        let events = self.sweep_events(keep.events, after).await;
+        history.map(drop).and(orphans.map(drop)).and(events)
+    }
+
+    /// Goes on where the last round ended: old events that are still owed to somebody stay, and
+    /// must not hide those behind them.
+    async fn sweep_events(&self, keep: Duration, after: &mut i64) -> Result<(), StoreError> {
         for _ in 0..BATCHES {
-            let swept = self.store.sweep_events(after, keep.events, BATCH).await?;
-            if swept.seen < BATCH {
+            let swept = self.store.sweep_events(*after, keep, BATCH).await?;
+            if swept.looked < BATCH || swept.old == 0 {
+                *after = 0;
                 break;
             }
-            after = swept.last_seq;
+            *after = swept.last_seq;
         }
         Ok(())
     }

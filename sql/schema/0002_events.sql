@@ -20,8 +20,9 @@ CREATE TABLE outbox.events (
     CONSTRAINT events_payload_size CHECK (octet_length(payload::text) <= 1048576),
     CONSTRAINT events_tenant_size CHECK (length(tenant) BETWEEN 1 AND 256),
     CONSTRAINT events_key_size CHECK (length(key) BETWEEN 1 AND 256),
-    CONSTRAINT events_deliver_after_finite CHECK (isfinite(deliver_after)),
-    -- Years that RFC 3339 can write.
+    -- Years that RFC 3339 can write, and whose microseconds fit where they are counted.
+    CONSTRAINT events_deliver_after_range
+        CHECK (deliver_after >= '1970-01-01 00:00:00Z' AND deliver_after < '9999-01-01 00:00:00Z'),
     CONSTRAINT events_created_at_range
         CHECK (created_at >= '1970-01-01 00:00:00Z' AND created_at < '9999-01-01 00:00:00Z')
 );

@@ -26,6 +26,9 @@ CREATE TABLE outbox.endpoints (
     CONSTRAINT endpoints_id_form CHECK (id ~ '^ep_[A-Za-z0-9_]{1,64}$'),
     CONSTRAINT endpoints_name_slug CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$'),
     CONSTRAINT endpoints_tenant_size CHECK (length(tenant) BETWEEN 1 AND 256),
+    -- What would make the row unreadable, and with it all the others.
+    CONSTRAINT endpoints_events_plain CHECK (array_position(events, NULL) IS NULL AND array_ndims(events) = 1),
+    CONSTRAINT endpoints_timeout_range CHECK (timeout > interval '0' AND timeout <= interval '1 day'),
     CONSTRAINT endpoints_max_in_flight_range CHECK (max_in_flight BETWEEN 1 AND 10000),
     CONSTRAINT endpoints_rate_range CHECK (rate_per_second > 0 AND rate_per_second <= 1000000),
     CONSTRAINT endpoints_state_known CHECK (state IN ('active', 'paused', 'disabled', 'invalid'))
@@ -59,7 +62,9 @@ CREATE TABLE outbox.secrets (
     secret      text NOT NULL,
     created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     expires_at  timestamptz,
-    CONSTRAINT secrets_size CHECK (length(secret) BETWEEN 1 AND 1024)
+    CONSTRAINT secrets_size CHECK (length(secret) BETWEEN 1 AND 1024),
+    CONSTRAINT secrets_expires_at_range
+        CHECK (expires_at >= '1970-01-01 00:00:00Z' AND expires_at < '9999-01-01 00:00:00Z')
 );
 COMMENT ON TABLE outbox.secrets IS 'Signing secrets; every one that has not expired signs, newest first';
 COMMENT ON COLUMN outbox.secrets.endpoint_id IS 'endpoints.id';

@@ -13,7 +13,8 @@ CREATE TABLE outbox.work (
     created_at   timestamptz NOT NULL,
     last_outcome text,
     last_status  smallint,
-    PRIMARY KEY (event_seq, endpoint)
+    PRIMARY KEY (event_seq, endpoint),
+    CONSTRAINT work_due_at_finite CHECK (isfinite(due_at))
 ) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 10000,
         autovacuum_analyze_scale_factor = 0.2);
 CREATE INDEX work_due ON outbox.work (endpoint, due_at);

@@ -5,6 +5,7 @@
 pub mod failure;
 pub mod output;
 
+mod checks;
 mod config;
 mod deliveries;
 mod desk;

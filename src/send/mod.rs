@@ -127,6 +127,11 @@ impl Sender {
         &self.policy
     }
 
+    /// How receivers are verified, for `doctor`.
+    pub fn tls(&self) -> &rustls::ClientConfig {
+        &self.tls
+    }
+
     /// Makes the request. Whatever the receiver does is a [`Reply`].
     pub async fn send(&self, request: Request<'_>) -> Reply {
         let started = Instant::now();

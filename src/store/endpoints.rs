@@ -46,6 +46,7 @@ impl Store {
                 rate_per_second: row.try_get(14)?,
                 ordered: row.try_get(15)?,
                 state: row.try_get(16)?,
+                row_version: row.try_get(17)?,
                 secrets: secrets.remove(&key).unwrap_or_default(),
             });
         }
@@ -59,12 +60,17 @@ impl Store {
     }
 
     /// Marks endpoints that cannot be used, each with the reason.
-    pub async fn mark_invalid(&self, bad: &[(EndpointKey, String)]) -> Result<(), StoreError> {
-        let (keys, reasons): (Vec<EndpointKey>, Vec<&str>) =
-            bad.iter().map(|(key, reason)| (*key, reason.as_str())).unzip();
+    pub async fn mark_invalid(&self, bad: &[(&EndpointRow, String)]) -> Result<(), StoreError> {
+        let keys: Vec<EndpointKey> = bad.iter().map(|(row, _)| row.key).collect();
+        let reasons: Vec<&str> = bad.iter().map(|(_, reason)| reason.as_str()).collect();
+        let versions: Vec<&str> = bad.iter().map(|(row, _)| row.row_version.as_str()).collect();
         self.admin(
             include_str!("../../sql/mark_invalid.sql"),
-            &[(&keys, Type::INT4_ARRAY), (&reasons, Type::TEXT_ARRAY)],
+            &[
+                (&keys, Type::INT4_ARRAY),
+                (&reasons, Type::TEXT_ARRAY),
+                (&versions, Type::TEXT_ARRAY),
+            ],
         )
         .await
         .map(drop)

@@ -30,6 +30,18 @@ pub struct Facts {
     pub unsafe_settings: Vec<String>,
 }
 
+/// The connections of a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Those that ordinary users may have.
+    pub usable: i64,
+    /// Those in use.
+    pub used: i64,
+}
+
+/// An endpoint that gets nothing: its name, its state and the reason.
+pub type Resting = (String, String, Option<String>);
+
 impl Facts {
     /// Why outboxd cannot work here; `None` when it can.
     pub fn problem(&self) -> Option<String> {
@@ -106,5 +118,30 @@ impl Store {
         let sql = "SELECT has_table_privilege($1, 'SELECT') AND has_table_privilege($1, 'UPDATE')";
         let rows = self.admin(sql, &[(&"outbox.endpoints", Type::TEXT)]).await?;
         Ok(rows[0].try_get(0)?)
+    }
+
+    /// How many connections the server has, and how many of them are taken.
+    pub async fn room(&self) -> Result<Room, StoreError> {
+        let rows = self.admin(include_str!("../../sql/connection_room.sql"), &[]).await?;
+        Ok(Room { usable: rows[0].try_get(0)?, used: rows[0].try_get(1)? })
+    }
+
+    /// The first endpoints, by name, that are not active, and how many there are of them.
+    pub async fn resting_endpoints(&self, most: i64) -> Result<(Vec<Resting>, i64), StoreError> {
+        let sql = "SELECT name, state, state_reason, count(*) OVER () FROM outbox.endpoints \
+                   WHERE state <> 'active' ORDER BY name LIMIT $1";
+        let rows = self.admin(sql, &[(&most, Type::INT8)]).await?;
+        let total = rows.first().map_or(Ok(0), |row| row.try_get(3))?;
+        let resting =
+            rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)));
+        Ok((resting.collect::<Result<_, StoreError>>()?, total))
+    }
+
+    /// The URL of the oldest active endpoint with TLS.
+    pub async fn first_https_endpoint(&self) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT url FROM outbox.endpoints WHERE url ILIKE 'https://%' \
+                   AND state = 'active' ORDER BY endpoint LIMIT 1";
+        let rows = self.admin(sql, &[]).await?;
+        Ok(rows.first().map(|row| row.try_get(0)).transpose()?)
     }
 }

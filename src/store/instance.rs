@@ -1,11 +1,16 @@
 //! This daemon among others: its number, the lock that proves it alive, and the leases of those
 //! that died.
 
+use std::time::Duration;
+
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::error::StoreError;
 use super::{Param, Store};
+
+/// How long a second transaction may take to begin.
+const POOLER_WAIT: Duration = Duration::from_secs(5);
 
 /// Who registers.
 #[derive(Clone, Debug)]
@@ -54,6 +59,8 @@ impl Store {
             return Ok(Presence { client: None, id: rows[0].try_get(0)? });
         }
         let client = self.dedicated().await?;
+        // This session is ours alone; a sign of life a second need not wait for the disk.
+        client.batch_execute("SET synchronous_commit = off; SET statement_timeout = '30s'").await?;
         if let Some(id) = before {
             let sql = include_str!("../../sql/instance_rejoin.sql");
             let row = client.query_typed_one(sql, &[(&id, Type::INT4)]).await?;
@@ -79,8 +86,16 @@ impl Store {
     }
 
     /// Whether a pooler in transaction mode sits between: the same connection then meets
-    /// different servers. Two connections take turns so that it has to show.
+    /// different servers. Two connections take turns so that it has to show; one that has to wait
+    /// for the other's transaction to end shows it too.
     pub async fn is_pooled(&self) -> Result<bool, StoreError> {
+        match tokio::time::timeout(POOLER_WAIT, self.meets_several_servers()).await {
+            Ok(answer) => answer,
+            Err(_) => Ok(true),
+        }
+    }
+
+    async fn meets_several_servers(&self) -> Result<bool, StoreError> {
         let clients = [self.dedicated().await?, self.dedicated().await?];
         let mut pids = [Vec::new(), Vec::new()];
         for order in [[0, 1], [1, 0], [0, 1], [1, 0]] {

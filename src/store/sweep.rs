@@ -10,11 +10,11 @@ use super::{Param, Store, micros};
 /// How far a sweep of old events has come.
 #[derive(Clone, Copy, Debug)]
 pub struct Swept {
-    /// Events deleted.
-    pub deleted: i64,
-    /// Old events looked at.
-    pub seen: i64,
-    /// The last of them.
+    /// Events looked at.
+    pub looked: i64,
+    /// Of these, those past their retention; deleted unless something points at them.
+    pub old: i64,
+    /// The last that was looked at.
     pub last_seq: i64,
 }
 
@@ -26,7 +26,7 @@ impl Store {
         Ok(rows[0].try_get(0)?)
     }
 
-    /// Deletes a batch of events past their retention, above `after`.
+    /// Looks at a batch of events above `after`, and deletes those past their retention.
     pub async fn sweep_events(
         &self,
         after: i64,
@@ -38,7 +38,7 @@ impl Store {
             [(&after, Type::INT8), (&keep_us, Type::INT8), (&limit, Type::INT8)];
         let rows = self.work(include_str!("../../sql/sweep_events.sql"), &params).await?;
         let row = &rows[0];
-        Ok(Swept { deleted: row.try_get(0)?, seen: row.try_get(1)?, last_seq: row.try_get(2)? })
+        Ok(Swept { looked: row.try_get(0)?, old: row.try_get(1)?, last_seq: row.try_get(2)? })
     }
 
     /// Ends deliveries whose endpoint is gone. Returns how many.

@@ -175,7 +175,12 @@ async fn bad_events_are_refused_at_the_insert() {
         "SELECT outbox.emit('a', '{}', id => E'x\\ny')",
         "SELECT outbox.emit('a', '{}', deliver_after => 'infinity')",
         "SELECT outbox.emit('a', ('\"' || repeat('x', 1048576) || '\"')::json)",
+        "SELECT outbox.emit('a', '{}', deliver_after => '200000-01-01')",
         "INSERT INTO outbox.events (type, payload, created_at) VALUES ('a', '{}', 'infinity')",
+        "INSERT INTO outbox.endpoints (url, events) VALUES ('https://example.com', '{a,NULL}')",
+        "INSERT INTO outbox.endpoints (url, events) VALUES ('https://example.com', '{{a},{b}}')",
+        "INSERT INTO outbox.endpoints (url, timeout) VALUES ('https://example.com', '1000000 years')",
+        "INSERT INTO outbox.endpoints (url, rate_per_second) VALUES ('https://example.com', 'NaN')",
         "INSERT INTO outbox.events (id, type, payload) VALUES ('twice', 'a', '{}'), ('twice', 'a', '{}')",
     ] {
         assert!(database.try_execute(bad).await.is_err(), "{bad}");

@@ -140,7 +140,8 @@ pub fn check(
         secrets: vec![(secret, None::<Instant>)],
         ..EndpointRow::default()
     };
-    let (_, invalid) = Endpoints::build(0, &[row], &policy(config));
+    let rows = [row];
+    let (_, invalid) = Endpoints::build(0, &rows, &policy(config));
     invalid.into_iter().next().map_or(Ok(()), |(_, reason)| Err(reason))
 }
 
