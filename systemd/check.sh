@@ -17,9 +17,12 @@ for program in usr/bin/outboxd bin/sh; do
     chmod +x "$root/$program"
 done
 
-systemd-sysusers --dry-run --root="$root" outboxd.conf > "$root/users" 2>&1 || cat "$root/users"
-systemd-analyze verify --man=no --root="$root" outboxd.service outboxd@shop.service
+systemd-sysusers --dry-run --root="$root" outboxd.conf > "$root/users" 2>&1 ||
+    { cat "$root/users" && exit 1; }
+complaints=$(systemd-analyze verify --man=no --root="$root" outboxd.service outboxd@shop.service 2>&1)
+[ -z "$complaints" ] || { echo "$complaints" && exit 1; }
 for unit in outboxd.service outboxd@shop.service; do
-    systemd-analyze security --offline=true --threshold=15 --no-pager --root="$root" "$unit" |
-        grep 'exposure level'
+    exposure=$(systemd-analyze security --offline=true --threshold=15 --no-pager --root="$root" "$unit") ||
+        { echo "$exposure" && exit 1; }
+    echo "$exposure" | grep 'exposure level'
 done

@@ -26,7 +26,8 @@ pub struct Args {
 /// Checks everything, and prints each finding as it is made.
 ///
 /// # Errors
-/// When anything failed: 78 for the configuration, 69 when the database cannot be reached, else 1.
+/// When anything failed: 78 for the configuration, 69 when the database cannot be
+/// reached or its schema is not the one, else 1.
 pub async fn run(global: &Global, args: Args) -> Result<(), Failure> {
     let mut report = Report::new(args.format);
     let loaded = match global.load() {
@@ -78,7 +79,8 @@ async fn examine(
     match reached {
         Some(reached) => {
             report.add_all(&reached.endpoints().await)?;
-            Ok(Code::Failed)
+            // A schema of another version is of no more use than no database.
+            Ok(if reached.readable { Code::Failed } else { Code::Database })
         }
         None => Ok(Code::Database),
     }

@@ -25,7 +25,7 @@ const LISTED: i64 = 20;
 pub(super) struct Reached {
     store: Store,
     /// Whether the schema is ours and can be read.
-    readable: bool,
+    pub(super) readable: bool,
 }
 
 /// Checks the database; `None` when it cannot be reached.
