@@ -26,6 +26,8 @@ WITH due AS MATERIALIZED (
 )
 SELECT l.event_seq, l.endpoint, l.attempt, l.failures, e.id, e.type, e.tenant, e.live,
        (extract(epoch FROM e.created_at) * 1000000)::bigint AS created_us,
-       CASE WHEN octet_length(e.payload::text) <= $5 THEN e.payload::text END AS payload
+       -- The stored size first: a large payload is not read only to be measured.
+       CASE WHEN pg_column_size(e.payload) <= $5 AND octet_length(e.payload::text) <= $5
+            THEN e.payload::text END AS payload
 FROM leased l
 LEFT JOIN outbox.events e ON e.seq = l.event_seq

@@ -12,6 +12,8 @@ WITH taken AS (
 SELECT r.revision, (SELECT max(seq) FROM outbox.queue) AS newest, e.seq, e.id, e.type, e.tenant, e.live, e.target,
        (extract(epoch FROM e.created_at) * 1000000)::bigint AS created_us,
        (extract(epoch FROM e.deliver_after - statement_timestamp()) * 1000000)::bigint AS wait_us,
-       CASE WHEN octet_length(e.payload::text) <= $2 THEN e.payload::text END AS payload
+       -- The stored size first: a large payload is not read only to be measured.
+       CASE WHEN pg_column_size(e.payload) <= $2 AND octet_length(e.payload::text) <= $2
+            THEN e.payload::text END AS payload
 FROM outbox.endpoint_revision r
 LEFT JOIN (taken JOIN outbox.events e USING (seq)) ON true

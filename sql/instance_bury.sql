@@ -4,11 +4,13 @@
 -- later, for a statement of the dead one that was still under way.
 -- $1 int: own id
 -- Scans outbox.work, which is small; only when somebody died.
-WITH dead AS MATERIALIZED (
+WITH silent AS MATERIALIZED (
     SELECT id FROM outbox.instances
     WHERE id <> $1 AND locked AND seen_at < clock_timestamp() - interval '3 seconds'
       AND (dead_at IS NULL OR dead_at < clock_timestamp() - interval '5 seconds')
-      AND pg_try_advisory_xact_lock(hashtext('outboxd'), id)
+), dead AS MATERIALIZED (
+    -- Only now: the lock of a daemon that is coming back must not be touched.
+    SELECT id FROM silent WHERE pg_try_advisory_xact_lock(hashtext('outboxd'), id)
 ), gone AS (
     DELETE FROM outbox.instances
     WHERE (dead_at IS NOT NULL AND id IN (SELECT id FROM dead))

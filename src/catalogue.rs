@@ -70,7 +70,10 @@ impl Catalogue {
                 let endpoint = row.name.as_str();
                 tracing::warn!(endpoint, reason, "endpoint is invalid; its deliveries wait");
             }
-            self.store.mark_invalid(&invalid).await?;
+            // Left out they are in any case; without the mark only people do not see it.
+            if let Err(error) = self.store.mark_invalid(&invalid).await {
+                tracing::error!(%error, "cannot mark invalid endpoints");
+            }
         }
         let endpoints = Arc::new(endpoints);
         self.deliverer.adapt(endpoints.clone(), self.instances.load(Ordering::Relaxed));

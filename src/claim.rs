@@ -98,7 +98,7 @@ impl Claim {
         match self.store.claim(&keys, &room, holder, lease).await {
             Ok((leased_at, claimed)) => {
                 self.settle(&granted, &claimed);
-                self.submit(claimed, holder, leased_at).await;
+                self.submit(claimed, holder, leased_at + lease).await;
                 Ok(())
             }
             Err(error) => {
@@ -145,7 +145,7 @@ impl Claim {
         }
     }
 
-    async fn submit(&self, claimed: Vec<Claimed>, holder: i32, leased_at: Instant) {
+    async fn submit(&self, claimed: Vec<Claimed>, holder: i32, lease_ends: Instant) {
         let mut jobs = Vec::with_capacity(claimed.len());
         for one in claimed {
             let Claimed { event_seq, endpoint, attempt, failures, event } = one;
@@ -156,7 +156,7 @@ impl Claim {
                     attempt,
                     failures,
                     holder,
-                    leased_at,
+                    lease_ends,
                 }),
                 None => {
                     self.deliverer.lanes().unreserve(endpoint, 1);

@@ -29,6 +29,8 @@ use crate::systemd;
 
 /// Time for the last outcomes to reach the database, after the grace.
 const LAST_WRITES: Duration = Duration::from_secs(5);
+/// How many times that is waited for at most.
+const LAST_STEPS: u32 = 6;
 /// How often the service manager is told what the daemon does.
 const STATUS: Duration = Duration::from_secs(10);
 
@@ -338,7 +340,7 @@ impl Drain {
         (recorder, last): (JoinHandle<()>, CancellationToken),
         (presence, leave): (JoinHandle<Option<Presence>>, CancellationToken),
     ) {
-        systemd::stopping(self.grace + LAST_WRITES);
+        systemd::stopping(self.grace + LAST_WRITES * LAST_STEPS);
         let under_way = self.deliverer.lanes().in_flight();
         tracing::info!(under_way, grace = ?self.grace, "draining");
         let taken = async {
@@ -351,7 +353,7 @@ impl Drain {
         tokio::time::timeout(LAST_WRITES, taken).await.ok();
         let queued = self.deliverer.lanes().close();
         for job in queued {
-            let unsent = Ended::Unsent(job.lease());
+            let unsent = Ended::Unsent(job.lease(), Duration::ZERO);
             if self.ended.send_timeout(unsent, LAST_WRITES).await.is_err() {
                 break;
             }
@@ -371,7 +373,7 @@ impl Drain {
             && written
         {
             // Without it the others find out by the lock.
-            presence.leave(&self.store).await.ok();
+            tokio::time::timeout(LAST_WRITES, presence.leave(&self.store)).await.ok();
         }
     }
 }

@@ -107,6 +107,8 @@ pub struct Endpoint {
     pub(crate) secrets: Vec<(Secret, Option<Instant>)>,
 }
 
+/// Characters of a reason that are kept.
+const REASON_CHARS: usize = 500;
 /// The longest deadline an endpoint may ask for.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -158,7 +160,7 @@ fn check_headers(json: &str) -> Result<Vec<(String, String)>, String> {
     map.into_iter()
         .map(|(name, value)| {
             let serde_json::Value::String(value) = value else {
-                return Err(format!("headers: the value of '{name}' is not a string"));
+                return Err(format!("headers: the value of {name:?} is not a string"));
             };
             guard::check_header(&name, &value).map_err(|error| format!("headers: {error}"))?;
             Ok((name, value))
@@ -222,7 +224,7 @@ impl Endpoints {
                 Ok(_) => {}
                 Err(reason) => {
                     if state == State::Active {
-                        invalid.push((row, reason));
+                        invalid.push((row, legible(&reason)));
                         state = State::Invalid;
                     }
                 }
@@ -278,6 +280,13 @@ impl Endpoints {
     pub fn exists(&self, key: EndpointKey) -> bool {
         self.states.contains_key(&key)
     }
+}
+
+/// A reason as the database can keep it, whatever the row made it quote: a NUL would be refused,
+/// and with it the marks of all the others.
+fn legible(reason: &str) -> String {
+    let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    reason.chars().map(shown).take(REASON_CHARS).collect()
 }
 
 /// The patterns that can be used, and what is wrong with the first that cannot.

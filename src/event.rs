@@ -42,8 +42,8 @@ pub struct Job {
     pub failures: i32,
     /// The instance that holds the lease.
     pub holder: i32,
-    /// When the lease was taken; always a little later than the database knows it.
-    pub leased_at: Instant,
+    /// When the lease ends; always a little earlier than the database has it.
+    pub lease_ends: Instant,
 }
 
 impl Job {

@@ -113,13 +113,14 @@ impl FanOut {
         pace.newest = pace.newest.max(batch.newest.unwrap_or(0));
         // Endpoints committed before an event are matched with it: the batch tells the revision of
         // the snapshot that it was read in.
-        let endpoints = match self.catalogue.at_least(batch.revision).await {
-            Ok(endpoints) => endpoints,
-            Err(error) => {
-                batch.abandon().await?;
-                return Err(error);
-            }
-        };
+        let endpoints = self.deliverer.endpoints();
+        if endpoints.revision < batch.revision {
+            let revision = batch.revision;
+            // Loading needs a connection, and the batch may hold the only one.
+            batch.abandon().await?;
+            self.catalogue.at_least(revision).await?;
+            return Ok(Turn::Full);
+        }
         if batch.taken.is_empty() {
             pace.idle = !fresh;
             batch.abandon().await?;
@@ -194,13 +195,13 @@ impl FanOut {
     ) -> Result<(), StoreError> {
         let events: Vec<_> = batch.taken.iter().map(|taken| taken.event.clone()).collect();
         let (made, event_count) = (plan.new.event_seq.len() as u64, events.len() as u64);
+        let lease = self.deliverer.config().delivery.lease;
         let leased_at = if pace.unleased {
             let new = NewDeliveries { ..plan.new };
             batch.finish_unleased(new).await?;
             pace.unleased = false;
             Instant::now()
         } else {
-            let lease = self.deliverer.config().delivery.lease;
             match batch.finish(&plan.new, holder, lease).await {
                 Ok(Some(leased_at)) => leased_at,
                 Ok(None) => {
@@ -225,7 +226,7 @@ impl FanOut {
             attempt: 1,
             failures: 0,
             holder,
-            leased_at,
+            lease_ends: leased_at + lease,
         };
         self.deliverer.submit(plan.leased.iter().map(job).collect()).await;
         Ok(())

@@ -52,7 +52,11 @@ impl Health {
             |beat: Beat| Duration::from_millis(self.beats[beat as usize].load(Ordering::Relaxed));
         BEATS
             .iter()
-            .filter(|(beat, _)| now.saturating_sub(last(*beat)) > STUCK)
+            // Before its first turn a loop waits for the database, and is not stuck.
+            .filter(|(beat, _)| {
+                let last = last(*beat);
+                !last.is_zero() && now.saturating_sub(last) > STUCK
+            })
             .map(|(_, name)| *name)
             .collect()
     }

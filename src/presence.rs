@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,9 @@ use crate::store::instance::{Identity, Presence};
 
 /// Between two signs of life; also how soon the death of another daemon is noticed.
 const BEAT: Duration = Duration::from_secs(1);
+/// How long this daemon must have been here before it declares others dead: after an outage of the
+/// database all of them have been silent, and need time to come back.
+const SETTLED: Duration = Duration::from_secs(5);
 /// Longest wait for the answer to a sign of life.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Longest wait for the recorder when leases are compared.
@@ -79,10 +82,11 @@ impl PresenceLoop {
             self.reconcile(&presence).await?;
         } else {
             tracing::info!(instance = presence.id, pooled, "registered");
-            self.deliverer.lanes().forget_other_holders(presence.id);
+            let others = self.deliverer.lanes().take_other_holders(presence.id);
+            self.deliverer.give_back(others).await;
         }
-        self.bury(&presence).await?;
-        self.catalogue.at_least(1).await?;
+        // The database may be another than before, with fewer changes than were seen.
+        self.catalogue.reload().await?;
         self.holder.send_replace(Some(presence.id));
         self.deliverer.lanes().suspend(false);
         self.deliverer.pump();
@@ -92,6 +96,7 @@ impl PresenceLoop {
 
     /// Until told to stop, or the database fails, or somebody declares this daemon dead.
     async fn stay(&self, presence: &Presence, stop: &CancellationToken) -> Result<(), StoreError> {
+        let joined = Instant::now();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(BEAT) => {}
@@ -106,7 +111,9 @@ impl PresenceLoop {
                 return Err(StoreError::Unfit(why.to_owned()));
             };
             self.catalogue.share_among(usize::try_from(alive).unwrap_or(1));
-            self.bury(presence).await?;
+            if joined.elapsed() >= SETTLED {
+                self.bury(presence).await?;
+            }
             if self.deliverer.in_doubt.swap(false, Ordering::Relaxed) {
                 self.reconcile(presence).await?;
             }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -63,7 +64,7 @@ impl Recorder {
         for ended in batch {
             match ended {
                 Ended::Attempted(attempt) => attempts.push(*attempt),
-                Ended::Unsent(lease) => unsent.push(lease),
+                Ended::Unsent(lease, pause) => unsent.push((lease, pause)),
                 Ended::Vanished(lease) => vanished.push(lease),
                 Ended::Flushed(waiter) => flushed.push(waiter),
             }
@@ -72,8 +73,7 @@ impl Recorder {
             self.record_attempts(attempts).await;
         }
         if !unsent.is_empty() {
-            self.insist("release", || self.store.release(&unsent)).await;
-            self.deliverer.room.notify_one();
+            self.release(&unsent).await;
         }
         for lease in vanished {
             self.insist("cancel", || self.store.cancel_vanished(lease)).await;
@@ -83,6 +83,17 @@ impl Recorder {
             // It may have given up.
             waiter.send(()).ok();
         }
+    }
+
+    /// Not repeated when it fails: it may have been committed, and the next lease of the same
+    /// delivery would have the same number.
+    async fn release(&self, unsent: &[(Lease, Duration)]) {
+        if let Err(error) = self.store.release(unsent).await {
+            self.deliverer.metrics.db_errors.inc();
+            self.deliverer.in_doubt.store(true, Ordering::Relaxed);
+            tracing::warn!(%error, "cannot give leases back; they are compared soon");
+        }
+        self.deliverer.room.notify_one();
     }
 
     async fn record_attempts(&self, attempts: Vec<Attempt>) {
@@ -131,6 +142,10 @@ impl Recorder {
         let ours: HashSet<(i64, EndpointKey)> = ours.into_iter().collect();
         for attempt in attempts {
             let Attempt { lease, reply, verdict, .. } = attempt;
+            if *verdict == Verdict::Gone {
+                // Also when the delivery is no longer ours: the receiver has said it.
+                self.disable(*lease).await;
+            }
             if !ours.contains(&(lease.event_seq, lease.endpoint)) {
                 self.deliverer.metrics.lost_leases.inc();
                 tracing::info!(?lease, outcome = reply.outcome.as_str(), "the lease was lost");
@@ -138,10 +153,8 @@ impl Recorder {
             }
             match verdict {
                 Verdict::Delivered => self.count(*lease, |endpoint| endpoint.delivered()),
-                Verdict::Exhausted => self.count(*lease, |endpoint| endpoint.exhausted()),
-                Verdict::Gone => {
+                Verdict::Exhausted | Verdict::Gone => {
                     self.count(*lease, |endpoint| endpoint.exhausted());
-                    self.disable(*lease).await;
                 }
                 Verdict::Retry { .. } => {}
             }

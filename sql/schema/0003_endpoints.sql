@@ -44,7 +44,7 @@ COMMENT ON COLUMN outbox.endpoints.live IS 'True: live events only; false: test 
 COMMENT ON COLUMN outbox.endpoints.profile IS 'Wire contract: body shape, headers, signature';
 COMMENT ON COLUMN outbox.endpoints.active IS 'False: no new deliveries; those that exist are finished';
 COMMENT ON COLUMN outbox.endpoints.headers IS 'Static extra headers, a JSON object of strings';
-COMMENT ON COLUMN outbox.endpoints.timeout IS 'Whole request, per attempt; null: delivery.timeout';
+COMMENT ON COLUMN outbox.endpoints.timeout IS 'Whole request, per attempt, 60 s at most; null: delivery.timeout';
 COMMENT ON COLUMN outbox.endpoints.retry IS 'Retry schedule, as delivery.retry; null: the profile''s or delivery.retry';
 COMMENT ON COLUMN outbox.endpoints.max_in_flight IS 'Requests at once; null: delivery.max_in_flight_per_endpoint';
 COMMENT ON COLUMN outbox.endpoints.rate_per_second IS 'Most requests a second by one daemon; null: no limit';

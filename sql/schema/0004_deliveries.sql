@@ -161,7 +161,7 @@ CREATE TRIGGER before_delete BEFORE DELETE ON outbox.endpoints
 -- Called by the daemon, which has no right to create or drop tables itself.
 CREATE FUNCTION outbox.maintain_history(keep interval, days_ahead int DEFAULT 7) RETURNS int
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    SET timezone = 'UTC' SET lock_timeout = '1s' AS
+    SET timezone = 'UTC' SET lock_timeout = '100ms' AS
 $$
 DECLARE
     today date := (clock_timestamp() AT TIME ZONE 'UTC')::date;
@@ -169,7 +169,8 @@ DECLARE
     part text;
     changed int := 0;
 BEGIN
-    -- One daemon at a time; the others find the work done.
+    -- One daemon at a time; the others find the work done. The lock timeout is short because those who
+    -- record attempts queue behind a lock that waits.
     IF NOT pg_try_advisory_xact_lock(hashtext('outboxd'), 0) THEN
         RETURN 0;
     END IF;
@@ -179,19 +180,29 @@ BEGIN
         -- Rows that already fell into the default partition keep that day there.
         CONTINUE WHEN EXISTS (SELECT FROM outbox.history_default
                               WHERE started_at >= of_day AND started_at < of_day + 1);
-        EXECUTE format('CREATE TABLE outbox.%I (LIKE outbox.history INCLUDING COMMENTS INCLUDING CONSTRAINTS)', part);
-        EXECUTE format('COMMENT ON TABLE outbox.%I IS %L', part, 'History of ' || of_day || ' (UTC)');
-        EXECUTE format('ALTER TABLE outbox.history ATTACH PARTITION outbox.%I FOR VALUES FROM (%L) TO (%L)',
-                       part, of_day, of_day + 1);
-        changed := changed + 1;
+        BEGIN
+            EXECUTE format('CREATE TABLE outbox.%I (LIKE outbox.history INCLUDING COMMENTS INCLUDING CONSTRAINTS)', part);
+            EXECUTE format('COMMENT ON TABLE outbox.%I IS %L', part, 'History of ' || of_day || ' (UTC)');
+            EXECUTE format('ALTER TABLE outbox.history ATTACH PARTITION outbox.%I FOR VALUES FROM (%L) TO (%L)',
+                           part, of_day, of_day + 1);
+            changed := changed + 1;
+        EXCEPTION WHEN lock_not_available THEN
+            -- Somebody reads it; there are days in hand.
+            NULL;
+        END;
     END LOOP;
     FOR part IN
         SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
         WHERE i.inhparent = 'outbox.history'::regclass AND c.relname ~ '^history_[0-9]{8}$'
           AND to_date(right(c.relname, 8), 'YYYYMMDD') + 1 <= (clock_timestamp() - keep)::date
     LOOP
-        EXECUTE format('DROP TABLE outbox.%I', part);
-        changed := changed + 1;
+        BEGIN
+            EXECUTE format('DROP TABLE outbox.%I', part);
+            changed := changed + 1;
+        EXCEPTION WHEN lock_not_available THEN
+            -- Somebody reads it: the next round will do.
+            NULL;
+        END;
     END LOOP;
     DELETE FROM outbox.history_default WHERE started_at < clock_timestamp() - keep;
     RETURN changed;

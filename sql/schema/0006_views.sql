@@ -96,7 +96,8 @@ GRANT SELECT ON outbox.deliveries, outbox.attempts, outbox.endpoint_health, outb
     TO outbox_admin, outbox_daemon;
 GRANT SELECT ON outbox.deliveries, outbox.endpoint_health, outbox.endpoint_names TO outbox_reader;
 -- Replies can hold anything a receiver chose to write, so their bodies need the admin role.
-GRANT SELECT (event_id, endpoint_id, attempt, started_at, duration_ms, outcome, http_status, error, remote_addr)
+GRANT SELECT (event_id, endpoint_id, attempt, started_at, duration_ms, outcome, http_status, response_headers, error,
+              remote_addr)
     ON outbox.attempts TO outbox_reader;
 
 INSERT INTO outbox.migrations (version, name) VALUES (6, 'views');

@@ -47,6 +47,8 @@ struct Lane {
     pace: Option<Pace>,
     due: Due,
     in_rotation: bool,
+    /// Whether its endpoint may be sent to; without it nothing more is leased for it.
+    ready: bool,
 }
 
 impl Lane {
@@ -60,6 +62,7 @@ impl Lane {
             pace: None,
             due: None,
             in_rotation: false,
+            ready: true,
         };
         lane.adapt(endpoint, limits);
         lane
@@ -83,6 +86,12 @@ impl Lane {
                 (self.max_in_flight as f64 * per_slot) as usize
             }
         };
+        if let Some(pace) = &self.pace {
+            // What is leased must not grow old while it waits for its pace.
+            let paced = (pace.rate * HORIZON.as_secs_f64()).ceil() as usize;
+            let held = self.queue.len() + self.reserved + self.in_flight.len();
+            return paced.max(1).saturating_sub(held);
+        }
         let queue = ahead.clamp(self.max_in_flight, MAX_LANE_QUEUE.max(self.max_in_flight));
         (self.max_in_flight + queue)
             .saturating_sub(self.queue.len() + self.reserved + self.in_flight.len())
@@ -161,8 +170,9 @@ impl Lanes {
                 .adapt(endpoint, &limits);
         }
         self.lanes.retain(|key, lane| {
-            lane.due = lane.due.filter(|_| seen.contains(key));
-            seen.contains(key) || lane.in_flight.len() + lane.reserved + lane.queue.len() > 0
+            lane.ready = seen.contains(key);
+            lane.due = lane.due.filter(|_| lane.ready);
+            lane.ready || lane.in_flight.len() + lane.reserved + lane.queue.len() > 0
         });
     }
 
@@ -172,7 +182,7 @@ impl Lanes {
             return 0;
         }
         let total = MAX_QUEUED.saturating_sub(self.queued);
-        let Some(lane) = self.lanes.get_mut(&key) else { return 0 };
+        let Some(lane) = self.lanes.get_mut(&key).filter(|lane| lane.ready) else { return 0 };
         let granted = wanted.min(lane.room()).min(total);
         lane.reserved += granted;
         granted
@@ -258,7 +268,7 @@ impl Lanes {
 
     /// Remembers that work of an endpoint waits in the database until `at`.
     pub fn note_due(&mut self, key: EndpointKey, at: Instant) {
-        if let Some(lane) = self.lanes.get_mut(&key) {
+        if let Some(lane) = self.lanes.get_mut(&key).filter(|lane| lane.ready) {
             lane.due = Some(lane.due.map_or(at, |due| due.min(at)));
         }
     }
@@ -310,9 +320,9 @@ impl Lanes {
         self.suspended = suspended;
     }
 
-    /// Forgets queued deliveries whose leases are not `holder`'s: they have been released.
-    pub fn forget_other_holders(&mut self, holder: i32) {
-        self.take_queued(|job| job.holder != holder);
+    /// Takes out what is queued under another holder's leases.
+    pub fn take_other_holders(&mut self, holder: i32) -> Vec<Job> {
+        self.take_queued(|job| job.holder != holder)
     }
 
     /// Starts nothing any more. Returns what was queued, to be released.

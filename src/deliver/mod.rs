@@ -6,12 +6,11 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use tokio::sync::{Notify, RwLock as AsyncRwLock, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
+use crate::config::{Config, LEASE_MARGIN};
 use crate::decide::{Progress, Verdict, decide};
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::event::{Job, Lease};
@@ -24,7 +23,10 @@ use crate::store::record::Attempt;
 use lanes::Lanes;
 
 /// Left of a lease when its request is due to be over: time to record the outcome.
-const LEASE_MARGIN: Duration = Duration::from_secs(5);
+const RECORDING: Duration = Duration::from_secs(5);
+/// Before a delivery that could not be sent is tried again, so that a reason that stays does not
+/// make a busy loop.
+const UNSENT_PAUSE: Duration = Duration::from_secs(1);
 /// Payloads loaded one by one, in memory at once.
 const LARGE_PAYLOADS: usize = 32;
 
@@ -33,8 +35,8 @@ const LARGE_PAYLOADS: usize = 32;
 pub enum Ended {
     /// A request was made.
     Attempted(Box<Attempt>),
-    /// No request was made; somebody else may make it.
-    Unsent(Lease),
+    /// No request was made; somebody may make it after this pause.
+    Unsent(Lease, Duration),
     /// Its event is gone.
     Vanished(Lease),
     /// Nothing ended; whoever sent this hears when all before it is in the database.
@@ -145,8 +147,13 @@ impl Deliverer {
             jobs.into_iter().filter_map(|job| lanes.push(job).err()).collect()
         };
         self.pump();
-        for job in refused {
-            self.end(Ended::Unsent(job.lease())).await;
+        self.give_back(refused).await;
+    }
+
+    /// Gives up leases under which nothing was sent.
+    pub async fn give_back(&self, jobs: Vec<Job>) {
+        for job in jobs {
+            self.end(unsent(&job)).await;
         }
     }
 
@@ -195,8 +202,10 @@ impl Deliverer {
         let held = self.lanes().held();
         let (flushed, done) = oneshot::channel();
         self.end(Ended::Flushed(flushed)).await;
-        // Without a recorder the daemon is ending.
-        done.await.ok();
+        if done.await.is_err() {
+            // Without a recorder the daemon is ending, and what it still writes is not known here.
+            return Ok(0);
+        }
         self.store.release_unknown(holder, &held).await
     }
 
@@ -208,34 +217,44 @@ impl Deliverer {
     async fn attempt(&self, job: Job) -> Ended {
         let config = self.config();
         let endpoint = self.endpoints().ready(job.endpoint).cloned();
-        let Some(endpoint) = endpoint else { return Ended::Unsent(job.lease()) };
-        let timeout = endpoint.timeout.unwrap_or(config.delivery.timeout);
-        let lease_left = config.delivery.lease.saturating_sub(job.leased_at.elapsed());
-        let still_ours = *self.holder.borrow() == Some(job.holder);
-        if !still_ours || lease_left < timeout + LEASE_MARGIN {
-            return Ended::Unsent(job.lease());
+        let Some(endpoint) = endpoint else { return unsent(&job) };
+        // An endpoint's own deadline must leave time to record within the lease, as the
+        // configuration's does.
+        let longest = config.delivery.lease.saturating_sub(LEASE_MARGIN);
+        let timeout = endpoint.timeout.unwrap_or(config.delivery.timeout).min(longest);
+        if !self.still_holds(&job, timeout) {
+            return unsent(&job);
         }
-        let payload = match &job.event.payload {
-            Some(payload) => payload.clone(),
-            None => match self.load_payload(&job).await {
-                Ok(payload) => payload,
-                Err(ended) => return ended,
-            },
+        let Some(payload) = &job.event.payload else {
+            return self.attempt_large(&job, &endpoint, timeout, &config).await;
         };
-        self.request(&job, &endpoint, &payload, timeout, &config).await
+        self.request(&job, &endpoint, payload, timeout, &config).await
     }
 
-    async fn load_payload(&self, job: &Job) -> Result<Bytes, Ended> {
-        let permit = self.large_payloads.acquire().await;
-        let loaded = self.store.load_payload(job.event.seq).await;
-        drop(permit);
-        match loaded {
-            Ok(Some(payload)) => Ok(payload),
-            Ok(None) => Err(Ended::Vanished(job.lease())),
+    /// Whether a request may be made under the lease, and can be recorded before it ends.
+    fn still_holds(&self, job: &Job, timeout: Duration) -> bool {
+        let ours = *self.holder.borrow() == Some(job.holder);
+        ours && Instant::now() + timeout + RECORDING < job.lease_ends
+    }
+
+    /// Loads the payload first. The permit bounds how many are in memory.
+    async fn attempt_large(
+        &self,
+        job: &Job,
+        endpoint: &Endpoint,
+        timeout: Duration,
+        config: &Config,
+    ) -> Ended {
+        let _permit = self.large_payloads.acquire().await;
+        match self.store.load_payload(job.event.seq).await {
+            // Waiting and loading took time.
+            Ok(Some(_)) if !self.still_holds(job, timeout) => unsent(job),
+            Ok(Some(payload)) => self.request(job, endpoint, &payload, timeout, config).await,
+            Ok(None) => Ended::Vanished(job.lease()),
             Err(error) => {
                 self.metrics.db_errors.inc();
                 tracing::warn!(event_id = job.event.id, %error, "cannot load the payload");
-                Err(Ended::Unsent(job.lease()))
+                unsent(job)
             }
         }
     }
@@ -313,6 +332,10 @@ impl Deliverer {
             ),
         }
     }
+}
+
+fn unsent(job: &Job) -> Ended {
+    Ended::Unsent(job.lease(), UNSENT_PAUSE)
 }
 
 fn limits(config: &Config, instances: usize) -> lanes::Limits {

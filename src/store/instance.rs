@@ -86,21 +86,18 @@ impl Store {
     }
 
     /// Whether a pooler in transaction mode sits between: the same connection then meets
-    /// different servers. Two connections take turns so that it has to show; one that has to wait
-    /// for the other's transaction to end shows it too.
+    /// different servers. Two connections take turns so that it has to show; one whose transaction
+    /// cannot begin while the other's is open shows it too.
     pub async fn is_pooled(&self) -> Result<bool, StoreError> {
-        match tokio::time::timeout(POOLER_WAIT, self.meets_several_servers()).await {
-            Ok(answer) => answer,
-            Err(_) => Ok(true),
-        }
-    }
-
-    async fn meets_several_servers(&self) -> Result<bool, StoreError> {
         let clients = [self.dedicated().await?, self.dedicated().await?];
         let mut pids = [Vec::new(), Vec::new()];
         for order in [[0, 1], [1, 0], [0, 1], [1, 0]] {
+            clients[order[0]].batch_execute("BEGIN").await?;
+            let begun =
+                tokio::time::timeout(POOLER_WAIT, clients[order[1]].batch_execute("BEGIN")).await;
+            let Ok(begun) = begun else { return Ok(true) };
+            begun?;
             for turn in order {
-                clients[turn].batch_execute("BEGIN").await?;
                 let row = clients[turn].query_typed_one("SELECT pg_backend_pid()", &[]).await?;
                 pids[turn].push(row.try_get::<_, i32>(0)?);
             }

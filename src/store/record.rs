@@ -109,12 +109,14 @@ impl Store {
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
 
-    /// Gives leases back whose attempt was never made.
-    pub async fn release(&self, leases: &[Lease]) -> Result<(), StoreError> {
-        let event_seq: Vec<i64> = leases.iter().map(|lease| lease.event_seq).collect();
-        let endpoint: Vec<EndpointKey> = leases.iter().map(|lease| lease.endpoint).collect();
-        let attempt: Vec<i32> = leases.iter().map(|lease| lease.attempt).collect();
-        let holder: Vec<i32> = leases.iter().map(|lease| lease.holder).collect();
+    /// Gives leases back whose attempt was never made, due again after a pause.
+    pub async fn release(&self, unsent: &[(Lease, Duration)]) -> Result<(), StoreError> {
+        let column = |of: fn(&Lease) -> i32| unsent.iter().map(|(lease, _)| of(lease)).collect();
+        let event_seq: Vec<i64> = unsent.iter().map(|(lease, _)| lease.event_seq).collect();
+        let endpoint: Vec<EndpointKey> = column(|lease| lease.endpoint);
+        let attempt: Vec<i32> = column(|lease| lease.attempt);
+        let holder: Vec<i32> = column(|lease| lease.holder);
+        let pause_us: Vec<i64> = unsent.iter().map(|(_, pause)| micros(*pause)).collect();
         self.work(
             include_str!("../../sql/release.sql"),
             &[
@@ -122,6 +124,7 @@ impl Store {
                 (&endpoint, Type::INT4_ARRAY),
                 (&attempt, Type::INT4_ARRAY),
                 (&holder, Type::INT4_ARRAY),
+                (&pause_us, Type::INT8_ARRAY),
             ],
         )
         .await

@@ -163,6 +163,37 @@ async fn a_restart_of_the_database_is_waited_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_the_database_makes_no_daemon_bury_another() {
+    let mut cluster = harness::start_cluster(&[]);
+    let url = cluster.url("postgres");
+    let receiver = Receiver::start();
+    let gate = receiver.gate();
+    receiver.otherwise(Reply::hold(&gate));
+    let database = own_database(&cluster).await;
+    database.subscribe("one", &receiver.url("/")).await;
+    let daemons =
+        [TestDaemon::start_with(&url, &[]).await, TestDaemon::start_with(&url, &[]).await];
+    for daemon in &daemons {
+        daemon.wait_until_ready().await;
+    }
+    database.insert_many("a", 20).await;
+    receiver.wait_in_flight(20).await;
+    cluster.stop();
+    // Longer than a daemon may be silent before its lock is tried.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    cluster.restart(Shutdown::Fast).expect("the server comes back");
+    for daemon in &daemons {
+        daemon.wait_until_ready().await;
+    }
+    gate.open();
+    Database::at(url).await.wait_until_idle().await;
+    assert_eq!(receiver.requests().len(), 20, "each once: nobody died");
+    for daemon in daemons {
+        daemon.stop().await.expect("an orderly end");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_down_at_the_start_is_waited_for() {
     let mut cluster = harness::start_cluster(&[]);
     let url = cluster.url("postgres");

@@ -96,7 +96,9 @@ async fn several_daemons_deliver_each_event_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_committed_before_an_event_receives_it() {
     let (database, receiver) = (Database::new().await, Receiver::start());
-    let daemon = TestDaemon::start(&database).await;
+    // One connection is enough, although the endpoints are loaded in the middle of a batch.
+    let settings = [("database.pool_size", "1")];
+    let daemon = TestDaemon::start_with(&database.url, &settings).await;
     daemon.wait_until_ready().await;
     // The daemon polls all the while: without the revision in the snapshot some would be missed.
     for n in 0..30 {

@@ -163,3 +163,32 @@ async fn metrics_and_health_answer() {
     assert_eq!(daemon.get("/livez").await.0, 200);
     daemon.stop().await.expect("an orderly end");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pausing_under_load_is_quiet_and_loses_nothing() {
+    let (database, receiver) = (Database::new().await, Receiver::start());
+    let gate = receiver.gate();
+    receiver.otherwise(Reply::hold(&gate));
+    database.subscribe("one", &receiver.url("/")).await;
+    let daemon = TestDaemon::start(&database).await;
+    database.insert_many("a", 300).await;
+    receiver.wait_in_flight(32).await;
+    database.execute("SELECT outbox.pause('one')").await;
+    let given_back = "SELECT count(*) FROM outbox.work WHERE holder IS NOT NULL AND attempt = 1";
+    gate.open();
+    database.wait_for(given_back, "0").await;
+    // Whatever is still changed for a paused endpoint is changed again and again.
+    let versions = "SELECT md5(string_agg(xmin::text, ',' ORDER BY event_seq)) FROM outbox.work";
+    let before = database.text(versions).await;
+    database.insert_many("b", 1).await;
+    database.wait_for("SELECT count(*) FROM outbox.queue", "0").await;
+    let old = "SELECT md5(string_agg(xmin::text, ',' ORDER BY event_seq)) FROM outbox.work \
+               WHERE event_seq <= 300";
+    // That nothing happens has no event to wait for.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert_eq!(database.text(old).await, before);
+    database.execute("SELECT outbox.resume('one')").await;
+    database.wait_until_idle().await;
+    assert_eq!(receiver.requests().len(), 301);
+    daemon.stop().await.expect("an orderly end");
+}

@@ -256,6 +256,8 @@ async fn static_headers_go_along_and_bad_ones_make_the_endpoint_invalid() {
     };
     database.execute(&insert("good", r#"{"x-api-key": "k"}"#)).await;
     database.execute(&insert("bad", r#"{"Host": "evil"}"#)).await;
+    // The reason quotes the name, and a NUL cannot be stored in a reason.
+    database.execute(&insert("odd", r#"{"a\u0000b": 1}"#)).await;
     let daemon = TestDaemon::start(&database).await;
     database.emit("a", "{}").await;
     let requests = receiver.wait_for(1).await;
@@ -263,11 +265,12 @@ async fn static_headers_go_along_and_bad_ones_make_the_endpoint_invalid() {
     // Plain SQL gave no secret; the daemon did.
     assert!(header(&requests[0], "webhook-signature").starts_with("v1,"));
     database.wait_for("SELECT state FROM outbox.endpoints WHERE name = 'bad'", "invalid").await;
+    database.wait_for("SELECT state FROM outbox.endpoints WHERE name = 'odd'", "invalid").await;
     let waits = "SELECT count(*) FROM outbox.deliveries WHERE status = 'pending'";
-    assert_eq!(database.text(waits).await, "1");
-    // Mended, it goes on.
-    database.execute("UPDATE outbox.endpoints SET headers = '{}' WHERE name = 'bad'").await;
+    assert_eq!(database.text(waits).await, "2");
+    // Mended, they go on.
+    database.execute("UPDATE outbox.endpoints SET headers = '{}' WHERE name <> 'good'").await;
     database.wait_until_idle().await;
-    assert_eq!(receiver.requests().len(), 2);
+    assert_eq!(receiver.requests().len(), 3);
     daemon.stop().await.expect("an orderly end");
 }

@@ -46,7 +46,7 @@ fn job(key: EndpointKey, seq: i64) -> Job {
         attempt: 1,
         failures: 0,
         holder: 1,
-        leased_at: Instant::now(),
+        lease_ends: Instant::now() + Duration::from_secs(90),
     }
 }
 
@@ -154,10 +154,10 @@ fn nothing_starts_while_the_leases_are_in_doubt_or_after_the_end() {
 }
 
 #[test]
-fn leases_of_another_holder_are_forgotten_and_the_room_is_free_again() {
+fn leases_of_another_holder_are_given_back_and_the_room_is_free_again() {
     let mut lanes = lanes(LIMITS, &[endpoint(1)]);
     fill(&mut lanes, 1, 100);
-    lanes.forget_other_holders(2);
+    assert_eq!(lanes.take_other_holders(2).len(), 8);
     assert!(lanes.held().is_empty() && lanes.start(Instant::now()).is_none());
     assert_eq!(lanes.reserve(1, 100), 8);
 }
@@ -176,4 +176,22 @@ fn due_work_is_shared_out_and_remembered_where_there_was_no_room() {
         lanes.finished(job.lease(), None);
     }
     assert_eq!(lanes.next_due(), Some(now));
+}
+
+#[test]
+fn a_paced_endpoint_has_no_more_leased_than_it_can_send_soon() {
+    let paced = Endpoint { rate_per_second: Some(10.0), ..endpoint(1) };
+    let mut lanes = lanes(LIMITS, &[paced]);
+    assert_eq!(lanes.reserve(1, 10_000), 20, "two seconds of it");
+}
+
+#[test]
+fn nothing_is_leased_for_an_endpoint_that_is_not_ready() {
+    let mut lanes = lanes(LIMITS, &[endpoint(1)]);
+    fill(&mut lanes, 1, 1);
+    let job = lanes.start(Instant::now()).expect("one is queued");
+    lanes.adapt(LIMITS, std::iter::empty());
+    lanes.note_due(1, Instant::now());
+    assert_eq!((lanes.reserve(1, 1), lanes.next_due()), (0, None));
+    lanes.finished(job.lease(), None);
 }
