@@ -22,6 +22,9 @@ const BATCH_EVENTS: i64 = 500;
 const BATCH_DELIVERIES: usize = 20_000;
 /// The pause while events arrive.
 const BUSY: Duration = Duration::from_millis(2);
+/// How much longer the pause gets when nothing came: from the shortest to the longest in 2 s, so that
+/// a steady trickle finds the daemon awake.
+const SLOWER: f64 = 1.05;
 /// The longest pause.
 const IDLE: Duration = Duration::from_millis(100);
 
@@ -78,7 +81,7 @@ impl FanOut {
                         pause = match turn {
                             Turn::Full => Duration::ZERO,
                             Turn::Some => BUSY,
-                            Turn::Empty => (pause.max(BUSY) * 5 / 4).min(IDLE),
+                            Turn::Empty => pause.max(BUSY).mul_f64(SLOWER).min(IDLE),
                         };
                         pause
                     }

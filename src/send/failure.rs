@@ -8,11 +8,20 @@ use crate::outcome::Outcome;
 
 /// The chain of causes, without the URL: path and query of a webhook are often its credential.
 pub fn describe(error: &reqwest::Error) -> String {
+    // Our own refusals say all there is to say.
+    if let Some(refused) = find::<Refused>(error) {
+        return capped(refused.to_string());
+    }
+    if let Some(unknown) = find::<NoSuchName>(error) {
+        return capped(printable(unknown.to_string().as_bytes()));
+    }
     let mut parts: Vec<String> = Vec::new();
     let mut cause = StdError::source(error);
     while let Some(inner) = cause {
         let text = inner.to_string();
-        if !parts.last().is_some_and(|last| last.contains(&text)) {
+        let repeats = parts.last().is_some_and(|last| last.contains(&text));
+        // What the library calls its own layers tells nobody anything.
+        if !repeats && !text.starts_with("client error") {
             parts.push(text);
         }
         cause = inner.source();
