@@ -174,7 +174,11 @@ async fn pausing_under_load_is_quiet_and_loses_nothing() {
     database.insert_many("a", 300).await;
     receiver.wait_in_flight(32).await;
     database.execute("SELECT outbox.pause('one')").await;
-    let given_back = "SELECT count(*) FROM outbox.work WHERE holder IS NOT NULL AND attempt = 1";
+    let noticed = r#"outboxd_endpoint_state{endpoint="one",state="paused"} 1"#;
+    while !daemon.get("/metrics").await.1.contains(noticed) {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let given_back = "SELECT count(*) FROM outbox.work WHERE holder IS NOT NULL";
     gate.open();
     database.wait_for(given_back, "0").await;
     // Whatever is still changed for a paused endpoint is changed again and again.
