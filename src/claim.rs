@@ -44,13 +44,10 @@ impl Claim {
         let mut probed: Option<Instant> = None;
         while !stop.is_cancelled() {
             self.health.beat(Beat::Claim);
-            let wait = match *self.deliverer.holder.borrow() {
-                None => Err(PROBE),
-                Some(holder) => Ok(holder),
-            };
-            let wait = match wait {
-                Err(wait) => wait,
-                Ok(holder) => match self.turn(holder, &mut probed).await {
+            let holder = *self.deliverer.holder.borrow();
+            let wait = match holder {
+                None => PROBE,
+                Some(holder) => match self.turn(holder, &mut probed).await {
                     Ok(()) => {
                         backoff.reset();
                         self.next_wait(probed)

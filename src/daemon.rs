@@ -99,8 +99,8 @@ impl Daemon {
     /// # Errors
     /// Only before any work was done: see [`DaemonError`].
     pub async fn run(self, stop: CancellationToken) -> Result<(), DaemonError> {
-        let sender = self.sender(&self.config)?;
         let own = own_addresses(&self.config, self.bound.address());
+        let sender = build_sender(&self.config, &own)?;
         let admin = Admin {
             metrics: self.metrics.clone(),
             health: self.health.clone(),
@@ -139,10 +139,6 @@ impl Daemon {
         admin_task.await.ok();
         tracing::info!("outboxd has stopped");
         outcome
-    }
-
-    fn sender(&self, config: &Config) -> Result<Sender, SenderError> {
-        build_sender(config, &own_addresses(config, self.bound.address()))
     }
 }
 

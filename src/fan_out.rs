@@ -93,10 +93,12 @@ impl FanOut {
                     }
                 },
             };
-            tokio::select! {
-                () = tokio::time::sleep(wait), if !wait.is_zero() => {}
-                () = stop.cancelled() => {}
-                () = std::future::ready(()), if wait.is_zero() => {}
+            // A timer would round no pause up to one.
+            if !wait.is_zero() {
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = stop.cancelled() => {}
+                }
             }
         }
     }
@@ -200,8 +202,7 @@ impl FanOut {
         let (made, event_count) = (plan.new.event_seq.len() as u64, events.len() as u64);
         let lease = self.deliverer.config().delivery.lease;
         let leased_at = if pace.unleased {
-            let new = NewDeliveries { ..plan.new };
-            batch.finish_unleased(new).await?;
+            batch.finish_unleased(plan.new).await?;
             pace.unleased = false;
             Instant::now()
         } else {

@@ -72,7 +72,8 @@ pub struct Metrics {
     registry: Registry,
     attempts: IntCounterVec,
     finished: IntCounterVec,
-    attempt_seconds: HistogramVec,
+    success_seconds: Histogram,
+    failure_seconds: Histogram,
     endpoint_state: IntGaugeVec,
     by_endpoint: RwLock<HashMap<String, Arc<EndpointMetrics>>>,
     /// From the event's creation to its first attempt.
@@ -156,7 +157,17 @@ impl Metrics {
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
         let process = prometheus::process_collector::ProcessCollector::for_self();
         make.0.register(Box::new(process)).expect("registered once");
+        let attempt_seconds = make.register(HistogramVec::new(
+            Maker::buckets(
+                "outboxd_delivery_attempt_duration_seconds",
+                "Duration of HTTP requests, by whether they succeeded",
+                ATTEMPT_SECONDS,
+            ),
+            &["outcome"],
+        ));
         let metrics = Self {
+            success_seconds: attempt_seconds.with_label_values(&["success"]),
+            failure_seconds: attempt_seconds.with_label_values(&["failure"]),
             attempts: make.counters(
                 "outboxd_delivery_attempts_total",
                 "HTTP requests by endpoint and outcome",
@@ -167,14 +178,6 @@ impl Metrics {
                 "Deliveries that ended, by endpoint and result",
                 &["endpoint", "result"],
             ),
-            attempt_seconds: make.register(HistogramVec::new(
-                Maker::buckets(
-                    "outboxd_delivery_attempt_duration_seconds",
-                    "Duration of HTTP requests, by whether they succeeded",
-                    ATTEMPT_SECONDS,
-                ),
-                &["outcome"],
-            )),
             endpoint_state: make.gauges(
                 "outboxd_endpoint_state",
                 "1 for the state that an endpoint is in, 0 for the others",
@@ -230,9 +233,6 @@ impl Metrics {
             registry: make.0,
         };
         metrics.reload_ok.set(1);
-        for outcome in ["success", "failure"] {
-            metrics.attempt_seconds.with_label_values(&[outcome]);
-        }
         metrics.pending(&Sample::default());
         metrics
     }
@@ -288,8 +288,11 @@ impl Metrics {
 
     /// The duration of an attempt.
     pub fn attempt_took(&self, outcome: Outcome, duration: Duration) {
-        let label = if outcome == Outcome::Success { "success" } else { "failure" };
-        self.attempt_seconds.with_label_values(&[label]).observe(duration.as_secs_f64());
+        let histogram = match outcome {
+            Outcome::Success => &self.success_seconds,
+            _ => &self.failure_seconds,
+        };
+        histogram.observe(duration.as_secs_f64());
     }
 
     /// The limit of requests at once.

@@ -11,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::decide::Verdict;
 use crate::deliver::{Deliverer, Ended};
-use crate::endpoint::EndpointKey;
+use crate::endpoint::{EndpointKey, Endpoints};
 use crate::event::Lease;
 use crate::health::{Beat, Health};
+use crate::metrics::EndpointMetrics;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::record::Attempt;
@@ -77,7 +78,7 @@ impl Recorder {
         }
         for lease in vanished {
             self.insist("cancel", || self.store.cancel_vanished(lease)).await;
-            self.count(lease, |endpoint| endpoint.cancelled());
+            self.count(&self.deliverer.endpoints(), lease, |endpoint| endpoint.cancelled());
         }
         for waiter in flushed {
             // It may have given up.
@@ -140,6 +141,8 @@ impl Recorder {
     /// What follows once the outcomes are in the database.
     async fn settle(&self, attempts: &[Attempt], ours: Vec<(i64, EndpointKey)>) {
         let ours: HashSet<(i64, EndpointKey)> = ours.into_iter().collect();
+        // As they were when the attempts were made: one that is disabled below is counted too.
+        let endpoints = self.deliverer.endpoints();
         for attempt in attempts {
             let Attempt { lease, reply, verdict, .. } = attempt;
             if *verdict == Verdict::Gone {
@@ -152,9 +155,11 @@ impl Recorder {
                 continue;
             }
             match verdict {
-                Verdict::Delivered => self.count(*lease, |endpoint| endpoint.delivered()),
+                Verdict::Delivered => {
+                    self.count(&endpoints, *lease, |endpoint| endpoint.delivered())
+                }
                 Verdict::Exhausted | Verdict::Gone => {
-                    self.count(*lease, |endpoint| endpoint.exhausted());
+                    self.count(&endpoints, *lease, |endpoint| endpoint.exhausted());
                 }
                 Verdict::Retry { .. } => {}
             }
@@ -168,8 +173,8 @@ impl Recorder {
         self.insist("disable", || self.store.disable_endpoint(lease.endpoint, reason)).await;
     }
 
-    fn count(&self, lease: Lease, count: impl Fn(&crate::metrics::EndpointMetrics)) {
-        if let Some(endpoint) = self.deliverer.endpoints().ready(lease.endpoint) {
+    fn count(&self, endpoints: &Endpoints, lease: Lease, count: impl Fn(&EndpointMetrics)) {
+        if let Some(endpoint) = endpoints.ready(lease.endpoint) {
             count(&self.deliverer.metrics.endpoint(&endpoint.name));
         }
     }

@@ -113,13 +113,6 @@ impl Store {
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
-    /// Whether the current user may do what the administrative commands do.
-    pub async fn may_administer(&self) -> Result<bool, StoreError> {
-        let sql = "SELECT has_table_privilege($1, 'SELECT') AND has_table_privilege($1, 'UPDATE')";
-        let rows = self.admin(sql, &[(&"outbox.endpoints", Type::TEXT)]).await?;
-        Ok(rows[0].try_get(0)?)
-    }
-
     /// How many connections the server has, and how many of them are taken.
     pub async fn room(&self) -> Result<Room, StoreError> {
         let rows = self.admin(include_str!("../../sql/connection_room.sql"), &[]).await?;
