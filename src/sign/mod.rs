@@ -2,6 +2,8 @@
 //!
 //! The signed text is `id.timestamp.body`; see <https://www.standardwebhooks.com>.
 
+pub mod ed25519;
+
 use std::fmt;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
