@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Mutex;
 
 use crate::deliver::Deliverer;
-use crate::endpoint::{EndpointKey, EndpointRow, Endpoints};
-use crate::guard::Policy;
+use crate::endpoint::{EndpointKey, EndpointRow, Endpoints, Rules};
+use crate::profile::Profiles;
 use crate::store::Store;
 use crate::store::error::StoreError;
 
@@ -59,12 +59,15 @@ impl Catalogue {
     async fn load(&self, first: &mut bool) -> Result<Arc<Endpoints>, StoreError> {
         let (mut revision, mut rows) = self.store.load_endpoints().await?;
         let sender = self.deliverer.sender();
-        let policy = sender.policy();
-        if *first && self.mend(&rows, policy).await? || self.give_secrets(&rows).await? {
+        let config = self.deliverer.config();
+        let rules = Rules { policy: sender.policy(), profiles: &config.profiles };
+        if *first && self.mend(&rows, rules).await?
+            || self.give_secrets(&rows, rules.profiles).await?
+        {
             (revision, rows) = self.store.load_endpoints().await?;
         }
         *first = false;
-        let (endpoints, invalid) = Endpoints::build(revision, &rows, policy);
+        let (endpoints, invalid) = Endpoints::build(revision, &rows, rules);
         if !invalid.is_empty() {
             for (row, reason) in &invalid {
                 let endpoint = row.name.as_str();
@@ -82,13 +85,13 @@ impl Catalogue {
     }
 
     /// Activates what is invalid no longer; says whether there was anything.
-    async fn mend(&self, rows: &[EndpointRow], policy: &Policy) -> Result<bool, StoreError> {
+    async fn mend(&self, rows: &[EndpointRow], rules: Rules<'_>) -> Result<bool, StoreError> {
         let mended: Vec<EndpointKey> = rows
             .iter()
             .filter(|row| row.state == "invalid")
             .filter(|row| {
                 let row = EndpointRow { state: "active".to_owned(), ..(*row).clone() };
-                Endpoints::build(0, &[row], policy).1.is_empty()
+                Endpoints::build(0, &[row], rules).1.is_empty()
             })
             .map(|row| row.key)
             .collect();
@@ -98,10 +101,19 @@ impl Catalogue {
         Ok(!mended.is_empty())
     }
 
-    /// Endpoints that plain SQL created have no secret yet; says whether there were any.
-    async fn give_secrets(&self, rows: &[EndpointRow]) -> Result<bool, StoreError> {
+    /// Endpoints that plain SQL created have no secret yet, and get one where it is of use to the
+    /// receiver; says whether there were any.
+    async fn give_secrets(
+        &self,
+        rows: &[EndpointRow],
+        profiles: &Profiles,
+    ) -> Result<bool, StoreError> {
+        let generates = |row: &&EndpointRow| {
+            profiles.named(&row.profile).is_ok_and(|profile| profile.generates_secrets())
+        };
         let mut gave = false;
-        for row in rows.iter().filter(|row| row.secrets.is_empty() && row.state == "active") {
+        let without = rows.iter().filter(|row| row.secrets.is_empty() && row.state == "active");
+        for row in without.filter(generates) {
             self.store.give_secret(row.key).await?;
             gave = true;
         }

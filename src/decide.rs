@@ -35,21 +35,28 @@ pub struct Progress {
     pub failures: i32,
 }
 
-/// Decides what follows. `scale` multiplies every delay of the schedule; `unit_random` is in
-/// `0.0..1.0` and spreads retries, so that receivers are not hit in waves.
+/// How long to wait between attempts.
+#[derive(Clone, Copy, Debug)]
+pub struct Pacing<'a> {
+    /// The delays.
+    pub schedule: &'a Schedule,
+    /// Multiplies every one of them.
+    pub scale: f64,
+    /// How far one may stray, as a share of it in either direction.
+    pub jitter: f64,
+}
+
+/// Decides what follows. `unit_random` is in `0.0..1.0` and spreads retries, so that receivers are
+/// not hit in waves.
 ///
 /// A `Retry-After` is honoured when it asks for more than the schedule does, and never beyond the
 /// schedule's longest delay.
-pub fn decide(
-    reply: &Reply,
-    progress: Progress,
-    schedule: &Schedule,
-    scale: f64,
-    unit_random: f64,
-) -> Verdict {
+pub fn decide(reply: &Reply, progress: Progress, pacing: Pacing<'_>, unit_random: f64) -> Verdict {
+    let Pacing { schedule, scale, jitter } = pacing;
     match reply.outcome {
         Outcome::Success => return Verdict::Delivered,
         Outcome::Http410 => return Verdict::Gone,
+        _ if reply.hopeless => return Verdict::Exhausted,
         _ => {}
     }
     // Only the first uncounted attempt of a delivery is free; the next one like it counts.
@@ -61,7 +68,7 @@ pub fn decide(
     let Some(delay) = schedule.delay(failures) else {
         return Verdict::Exhausted;
     };
-    let scaled = jittered(delay, unit_random).mul_f64(scale);
+    let scaled = jittered(delay, jitter, unit_random).mul_f64(scale);
     let asked = reply.retry_after.unwrap_or(Duration::ZERO).min(schedule.longest());
     Verdict::Retry { after: scaled.max(asked), counts: true }
 }
@@ -79,7 +86,8 @@ mod tests {
     }
 
     fn after(reply: &Reply, attempt: i32, failures: i32) -> Verdict {
-        decide(reply, Progress { attempt, failures }, &schedule(), 1.0, 0.5)
+        let (schedule, progress) = (schedule(), Progress { attempt, failures });
+        decide(reply, progress, Pacing { schedule: &schedule, scale: 1.0, jitter: 0.2 }, 0.5)
     }
 
     #[test]
@@ -115,6 +123,13 @@ mod tests {
     }
 
     #[test]
+    fn what_can_never_be_sent_is_given_up_at_once() {
+        let mut hopeless = reply(Outcome::Protocol);
+        hopeless.hopeless = true;
+        assert_eq!(after(&hopeless, 1, 0), Verdict::Exhausted);
+    }
+
+    #[test]
     fn a_retired_connection_is_repeated_once_for_free() {
         let mut closed = reply(Outcome::Tcp);
         closed.closed_unanswered = true;
@@ -128,8 +143,14 @@ mod tests {
     #[test]
     fn the_scale_multiplies_the_delay() {
         let failed = reply(Outcome::Http5xx);
-        let verdict =
-            decide(&failed, Progress { attempt: 1, failures: 0 }, &schedule(), 0.001, 0.5);
-        assert_eq!(verdict, Verdict::Retry { after: Duration::from_millis(10), counts: true });
+        let schedule = schedule();
+        let paced = |scale, jitter, random| {
+            let pacing = Pacing { schedule: &schedule, scale, jitter };
+            decide(&failed, Progress { attempt: 1, failures: 0 }, pacing, random)
+        };
+        let after = |millis| Verdict::Retry { after: Duration::from_millis(millis), counts: true };
+        assert_eq!(paced(0.001, 0.2, 0.5), after(10));
+        assert_eq!(paced(1.0, 0.2, 0.0), after(8_000));
+        assert_eq!(paced(1.0, 0.0, 0.0), after(10_000));
     }
 }

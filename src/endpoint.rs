@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::event::Event;
 use crate::guard::{self, Policy};
 use crate::matching::{Index, MAX_PATTERNS, Pattern};
-use crate::profile::Profile;
+use crate::profile::{Keys, LONGEST_TIMEOUT, Profile, Profiles, Rendered, Sending, Unsatisfied};
 use crate::retry::Schedule;
-use crate::sign::Secret;
+use crate::statuses::Statuses;
 
 /// The number of an endpoint, `outbox.endpoints.endpoint`.
 pub type EndpointKey = i32;
@@ -66,6 +67,8 @@ pub struct EndpointRow {
     pub timeout_us: Option<i64>,
     /// A retry schedule.
     pub retry: Option<String>,
+    /// Statuses that count as success.
+    pub success: Option<String>,
     /// Requests at once.
     pub max_in_flight: Option<i32>,
     /// Requests a second.
@@ -94,30 +97,42 @@ pub struct Endpoint {
     /// Static headers.
     pub headers: Vec<(String, String)>,
     /// The wire contract.
-    pub profile: Profile,
-    /// Deadline of an attempt, where it has its own.
+    pub profile: Arc<Profile>,
+    /// What counts as success.
+    pub success: Statuses,
+    /// Deadline of an attempt, where it or its profile has one.
     pub timeout: Option<Duration>,
-    /// Its own retry schedule.
+    /// The retry schedule, where it or its profile has one.
     pub retry: Option<Schedule>,
     /// Its own cap of requests at once.
     pub max_in_flight: Option<usize>,
     /// Its own limit of requests a second.
     pub rate_per_second: Option<f64>,
-    /// The secrets, newest first, each with the time it expires at.
-    pub(crate) secrets: Vec<(Secret, Option<Instant>)>,
+    keys: Keys,
+}
+
+/// What endpoints are judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// Where requests may go.
+    pub policy: &'a Policy,
+    /// The profiles there are.
+    pub profiles: &'a Profiles,
 }
 
 /// Characters of a reason that are kept.
 const REASON_CHARS: usize = 500;
-/// The longest deadline an endpoint may ask for.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Endpoint {
     /// Checks a row. The error is the reason that a person will read in `state_reason`.
-    pub fn check(row: &EndpointRow, policy: &Policy) -> Result<Self, String> {
-        let url = policy.check_url(&row.url).map_err(|error| format!("url: {error}"))?;
-        let profile = Profile::named(&row.profile).map_err(|error| format!("profile: {error}"))?;
+    pub fn check(row: &EndpointRow, rules: Rules<'_>) -> Result<Self, String> {
+        let url = rules.policy.check_url(&row.url).map_err(|error| format!("url: {error}"))?;
+        let profile =
+            rules.profiles.named(&row.profile).map_err(|error| format!("profile: {error}"))?;
         let retry = row.retry.as_deref().map(Schedule::parse).transpose();
+        let retry = retry.map_err(|error| format!("retry: {error}"))?;
+        let success = row.success.as_deref().map(str::parse).transpose();
+        let success = success.map_err(|error| format!("success: {error}"))?;
         if row.ordered {
             return Err("ordered: this version does not deliver in order".to_owned());
         }
@@ -126,19 +141,30 @@ impl Endpoint {
             id: row.id.clone(),
             name: row.name.clone(),
             url,
-            headers: check_headers(&row.headers)?,
-            profile,
-            timeout: check_timeout(row.timeout_us)?,
-            retry: retry.map_err(|error| format!("retry: {error}"))?,
+            headers: check_headers(&row.headers, profile)?,
+            profile: profile.clone(),
+            success: success.unwrap_or_else(|| profile.success.clone()),
+            timeout: check_timeout(row.timeout_us)?.or(profile.timeout),
+            retry: retry.or_else(|| profile.retry.as_ref().map(|(_, read)| read.clone())),
             max_in_flight: row.max_in_flight.and_then(|n| usize::try_from(n).ok()),
             rate_per_second: row.rate_per_second,
-            secrets: check_secrets(&row.secrets)?,
+            keys: profile.keys(&row.secrets).map_err(|error| format!("secret: {error}"))?,
         })
     }
 
-    /// The secrets that sign at this moment, newest first.
-    pub fn secrets(&self, now: Instant) -> impl Iterator<Item = &Secret> {
-        self.secrets.iter().filter(move |(_, end)| end.is_none_or(|end| now < end)).map(|(s, _)| s)
+    /// What an attempt puts onto the wire, at this moment and in unix milliseconds.
+    ///
+    /// # Errors
+    /// When the profile cannot make a request of the event.
+    pub fn render<'a>(
+        &'a self,
+        event: &Event,
+        payload: &[u8],
+        now: Instant,
+        attempt_ms: i64,
+    ) -> Result<Rendered<'a>, Unsatisfied> {
+        let sending = Sending { event, payload, url: self.url.as_str(), attempt_ms };
+        self.profile.render(&sending, &self.keys, now)
     }
 }
 
@@ -151,7 +177,7 @@ fn check_timeout(timeout_us: Option<i64>) -> Result<Option<Duration>, String> {
     Ok(Some(timeout))
 }
 
-fn check_headers(json: &str) -> Result<Vec<(String, String)>, String> {
+fn check_headers(json: &str, profile: &Profile) -> Result<Vec<(String, String)>, String> {
     let map: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json)
         .map_err(|_| "headers: must be a JSON object of strings".to_owned())?;
     if map.len() > guard::MAX_HEADERS {
@@ -163,21 +189,10 @@ fn check_headers(json: &str) -> Result<Vec<(String, String)>, String> {
                 return Err(format!("headers: the value of {name:?} is not a string"));
             };
             guard::check_header(&name, &value).map_err(|error| format!("headers: {error}"))?;
+            if profile.signs_header(&name) {
+                return Err(format!("headers: {name} carries the signature of the profile"));
+            }
             Ok((name, value))
-        })
-        .collect()
-}
-
-fn check_secrets(
-    secrets: &[(String, Option<Instant>)],
-) -> Result<Vec<(Secret, Option<Instant>)>, String> {
-    if secrets.is_empty() {
-        return Err("secret: it has none that is active; outbox.rotate_secret gives it one".into());
-    }
-    secrets
-        .iter()
-        .map(|(text, end)| {
-            Ok((Secret::parse(text).map_err(|error| format!("secret: {error}"))?, *end))
         })
         .collect()
 }
@@ -206,7 +221,7 @@ impl Endpoints {
     pub fn build<'a>(
         revision: i64,
         rows: &'a [EndpointRow],
-        policy: &Policy,
+        rules: Rules<'_>,
     ) -> (Self, Vec<(&'a EndpointRow, String)>) {
         let mut endpoints = Self { revision, ..Self::default() };
         let mut patterns = Vec::with_capacity(rows.len());
@@ -216,7 +231,7 @@ impl Endpoints {
             // Of an endpoint with one bad pattern, what the good ones match waits for the mend.
             let (good, bad) = split_patterns(&row.events);
             patterns.push((good, row.key));
-            let checked = bad.map_or_else(|| Endpoint::check(row, policy), Err);
+            let checked = bad.map_or_else(|| Endpoint::check(row, rules), Err);
             match checked {
                 Ok(endpoint) if state == State::Active => {
                     endpoints.ready.insert(row.key, Arc::new(endpoint));

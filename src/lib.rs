@@ -5,6 +5,7 @@
 //! that starts them, and the command line. `docs/architecture.md` is the map.
 
 pub mod event;
+pub mod statuses;
 pub mod outcome;
 pub mod decide;
 pub mod retry;

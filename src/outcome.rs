@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::statuses::Statuses;
+
 /// The closed set of outcomes of an attempt, as `outbox.attempts.outcome` and the metrics name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// A 2xx status.
+    /// A status that the profile counts as success, usually 2xx.
     Success,
+    /// A 2xx status that the profile does not count as success.
+    Http2xx,
     /// A redirect; never followed.
     Http3xx,
     /// A 4xx status other than 410 and 429.
@@ -39,8 +43,9 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, so that metrics can exist at zero before the first attempt.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Success,
+        Self::Http2xx,
         Self::Http3xx,
         Self::Http4xx,
         Self::Http410,
@@ -57,9 +62,10 @@ impl Outcome {
     ];
 
     /// The outcome of a complete reply head. A status outside 200 to 599 is no HTTP we know.
-    pub fn of_status(status: u16) -> Self {
+    pub fn of_status(status: u16, success: &Statuses) -> Self {
         match status {
-            200..=299 => Self::Success,
+            _ if success.contains(status) => Self::Success,
+            200..=299 => Self::Http2xx,
             300..=399 => Self::Http3xx,
             410 => Self::Http410,
             429 => Self::Http429,
@@ -73,6 +79,7 @@ impl Outcome {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Success => "success",
+            Self::Http2xx => "http_2xx",
             Self::Http3xx => "http_3xx",
             Self::Http4xx => "http_4xx",
             Self::Http410 => "http_410",
@@ -110,6 +117,8 @@ pub struct Reply {
     /// The connection closed before a byte came back, as one does that the receiver had just
     /// retired from its keep-alive; worth one prompt repetition.
     pub closed_unanswered: bool,
+    /// No request could be made of the event, and none ever can.
+    pub hopeless: bool,
 }
 
 impl Reply {
@@ -124,6 +133,7 @@ impl Reply {
             remote_addr: None,
             retry_after: None,
             closed_unanswered: false,
+            hopeless: false,
         }
     }
 }
@@ -133,11 +143,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_2xx_is_success() {
+    fn success_is_what_the_profile_says() {
+        let only_2xx = Statuses::default();
+        let others: Statuses = "200 404 410".parse().expect("statuses");
         for status in 0..1000 {
-            let success = Outcome::of_status(status) == Outcome::Success;
+            let success = Outcome::of_status(status, &only_2xx) == Outcome::Success;
             assert_eq!(success, (200..300).contains(&status), "{status}");
+            let success = Outcome::of_status(status, &others) == Outcome::Success;
+            assert_eq!(success, [200, 404, 410].contains(&status), "{status}");
         }
+        assert_eq!(Outcome::of_status(204, &others), Outcome::Http2xx);
     }
 
     #[test]

@@ -14,8 +14,10 @@ use crate::config::duration;
 pub const LONGEST_DELAY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// A schedule that ends may retry this often at most.
 pub const MOST_RETRIES: u32 = 10_000;
-/// How far [`jittered`] moves a delay, as a share of it, in either direction.
+/// How far a delay may stray, as a share of it in either direction, where nothing else is said.
 pub const JITTER: f64 = 0.2;
+/// The most that a profile may ask for.
+pub const MOST_JITTER: f64 = 0.5;
 
 /// The schedules that have a name, with what each stands for.
 pub const NAMED: [(&str, &str); 5] = [
@@ -260,15 +262,15 @@ fn exponential(text: &str, arguments: &str) -> Result<Schedule, ScheduleError> {
     schedule.bounded()
 }
 
-/// Moves a delay by up to [`JITTER`] of itself, so that retries of one outage do not come back
+/// Moves a delay by up to a share of itself, so that retries of one outage do not come back
 /// together.
 ///
 /// `unit_random` is uniform in `[0, 1)`; anything else leaves the delay as it is.
-pub fn jittered(delay: Duration, unit_random: f64) -> Duration {
+pub fn jittered(delay: Duration, share: f64, unit_random: f64) -> Duration {
     if !(0.0..1.0).contains(&unit_random) {
         return delay;
     }
-    let factor = 1.0 + JITTER * (2.0 * unit_random - 1.0);
+    let factor = 1.0 + share * (2.0 * unit_random - 1.0);
     Duration::try_from_secs_f64(delay.as_secs_f64() * factor).unwrap_or(delay)
 }
 
@@ -380,16 +382,17 @@ mod tests {
     #[test]
     fn jitter_stays_within_a_fifth_and_covers_it() {
         let delay = Duration::from_secs(100);
-        assert_eq!(jittered(delay, 0.0), Duration::from_secs(80));
-        assert_eq!(jittered(delay, 0.5), delay);
+        assert_eq!(jittered(delay, JITTER, 0.0), Duration::from_secs(80));
+        assert_eq!(jittered(delay, JITTER, 0.5), delay);
         let mut random = fastrand::Rng::with_seed(1);
         for _ in 0..10_000 {
-            let moved = jittered(delay, random.f64());
+            let moved = jittered(delay, JITTER, random.f64());
             assert!((80.0..120.0).contains(&moved.as_secs_f64()), "{moved:?}");
         }
         for odd in [f64::NAN, f64::INFINITY, -1.0, 1.0] {
-            assert_eq!(jittered(delay, odd), delay);
+            assert_eq!(jittered(delay, JITTER, odd), delay);
         }
-        assert_eq!(jittered(Duration::MAX, 0.99), Duration::MAX);
+        assert_eq!(jittered(delay, 0.0, 0.99), delay);
+        assert_eq!(jittered(Duration::MAX, JITTER, 0.99), Duration::MAX);
     }
 }

@@ -53,7 +53,7 @@ COMMENT ON COLUMN outbox.attempts.attempt IS 'Number of the request for this del
 COMMENT ON COLUMN outbox.attempts.started_at IS 'When it started';
 COMMENT ON COLUMN outbox.attempts.duration_ms IS 'How long it took, in milliseconds';
 COMMENT ON COLUMN outbox.attempts.outcome IS
-    'success, http_3xx, http_4xx, http_410, http_429, http_5xx, timeout_connect, timeout_response, dns, tcp, tls, protocol, blocked, interrupted';
+    'success, http_2xx, http_3xx, http_4xx, http_410, http_429, http_5xx, timeout_connect, timeout_response, dns, tcp, tls, protocol, blocked, interrupted';
 COMMENT ON COLUMN outbox.attempts.http_status IS 'Status of the reply; null: no reply';
 COMMENT ON COLUMN outbox.attempts.response_headers IS 'Headers of the reply, 4 KiB at most';
 COMMENT ON COLUMN outbox.attempts.response_body IS 'First bytes of the body of the reply, 4 KiB at most; not for outbox_reader';

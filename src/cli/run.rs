@@ -122,15 +122,18 @@ impl Watcher {
                 tracing::warn!(key, before, after, "this key needs a restart to take effect");
             }
         }
+        if self.loaded.config.profiles != fresh.config.profiles {
+            tracing::info!("profiles reloaded");
+        }
         if let Some(level) = &self.level {
             level.set(&fresh.config.log.level);
         }
         // What needs a restart stays as it was.
-        let Config { delivery, retention, shutdown, log, .. } = fresh.config.clone();
+        let Config { delivery, retention, shutdown, log, profiles, .. } = fresh.config.clone();
         let before = self.loaded.config.clone();
         let ca_file = before.delivery.ca_file.clone();
         let delivery = crate::config::Delivery { ca_file, ..delivery };
-        let config = Config { delivery, retention, shutdown, log, ..before };
+        let config = Config { delivery, retention, shutdown, log, profiles, ..before };
         self.changes.send_replace(Arc::new(config.clone()));
         self.metrics.reload_ok.set(1);
         self.loaded = Loaded { config, ..fresh };

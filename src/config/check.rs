@@ -30,7 +30,8 @@ pub(super) fn check(
     let config = || {
         let (database, admin, delivery) = (database?, admin?, delivery?);
         let (retention, shutdown, log) = (retention?, shutdown?, log?);
-        Some(Config { database, admin, delivery, retention, shutdown, log })
+        let profiles = layers.profiles.clone();
+        Some(Config { database, admin, delivery, retention, shutdown, log, profiles })
     };
     match config() {
         Some(config) if problems.is_empty() => {

@@ -101,7 +101,7 @@ pub(super) fn nearest(name: &str) -> Option<&'static str> {
 }
 
 /// The candidate with the fewest letters to change, when that is few enough to be a slip.
-pub(super) fn closest<T: AsRef<str>>(name: &str, candidates: impl Iterator<Item = T>) -> Option<T> {
+pub(crate) fn closest<T: AsRef<str>>(name: &str, candidates: impl Iterator<Item = T>) -> Option<T> {
     let far_enough = (name.chars().count() / 3).clamp(1, 4);
     candidates
         .map(|candidate| (distance(name, candidate.as_ref()), candidate))

@@ -12,6 +12,7 @@ use super::keys::{self, KEYS};
 use super::keywords::given;
 use super::problem::{MASK, Origin, Problem};
 use super::{Sources, toml_file, values};
+use crate::profile::Profiles;
 
 const CONFIG_VARIABLE: &str = "OUTBOXD_CONFIG";
 const LOG_VARIABLE: &str = "OUTBOXD_LOG";
@@ -24,6 +25,8 @@ pub(super) struct Layers {
     merged: config::Config,
     /// Where each layer, lowest first, has the value of a key from.
     origins: Vec<BTreeMap<&'static str, Origin>>,
+    /// The wire profiles of the file.
+    pub(super) profiles: Profiles,
 }
 
 /// The value of a key in the highest layer that has one.
@@ -46,16 +49,16 @@ impl Layers {
                 builtin.add(key.name, default.into(), Origin::Default);
             }
         }
-        let file = file_layer(sources, problems);
+        let (file, profiles) = file_layer(sources, problems)?;
         let environment = environment_layer(&sources.env, problems);
         let flags = flag_layer(&sources.flags, problems);
-        let layers = [builtin, file?, environment, flags];
+        let layers = [builtin, file, environment, flags];
         let origins = layers.iter().map(|layer| layer.origins.clone()).collect();
         let builder = layers
             .into_iter()
             .fold(config::Config::builder(), |builder, layer| builder.add_source(layer));
         match builder.build() {
-            Ok(merged) => Some(Layers { merged, origins }),
+            Ok(merged) => Some(Layers { merged, origins, profiles }),
             Err(error) => {
                 let reason = error.to_string();
                 let (key, value, origin) = (String::new(), None, Origin::Default);
@@ -110,7 +113,7 @@ impl Source for Layer {
 }
 
 /// The file that `--config` or `OUTBOXD_CONFIG` names, else the default file if it is there.
-fn file_layer(sources: &Sources, problems: &mut Vec<Problem>) -> Option<Layer> {
+fn file_layer(sources: &Sources, problems: &mut Vec<Problem>) -> Option<(Layer, Profiles)> {
     let named = match (&sources.file, given(&sources.env, CONFIG_VARIABLE)) {
         (Some(path), _) => Some((path.clone(), Origin::Flag { flag: "--config".to_owned() })),
         (None, Some(path)) => {
@@ -122,7 +125,7 @@ fn file_layer(sources: &Sources, problems: &mut Vec<Problem>) -> Option<Layer> {
     match read_text(&path) {
         Ok(text) => toml_file::parse(&path, &text, problems),
         Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
-            Some(Layer::default())
+            Some((Layer::default(), Profiles::default()))
         }
         Err(error) => {
             problems.push(Problem {

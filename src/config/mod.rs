@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::guard::AllowRule;
+use crate::profile::Profiles;
 use crate::retry::Schedule;
 
 mod check;
@@ -55,6 +56,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// The log.
     pub log: Log,
+    /// The wire profiles, those of the file besides those built in.
+    pub profiles: Profiles,
 }
 
 /// `database.*`

@@ -9,12 +9,23 @@ use toml::de::{DeTable, DeValue};
 use super::layers::{Layer, unknown};
 use super::problem::{Origin, Problem};
 use super::{keys, values};
+use crate::profile::Profiles;
+use crate::profile::read::{self as profile, Fault};
 
-/// The known keys of a file, each with its line. Everything else in it goes to `problems`.
+/// The table of tables that holds the wire profiles.
+const PROFILES: &str = "profile";
+
+/// The known keys of a file, each with its line, and the profiles in it. Everything else goes to
+/// `problems`.
 ///
 /// `None`: the text is no TOML.
-pub(super) fn parse(path: &Path, text: &str, problems: &mut Vec<Problem>) -> Option<Layer> {
-    let mut walk = Walk { path, text, layer: Layer::default(), problems: Vec::new() };
+pub(super) fn parse(
+    path: &Path,
+    text: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<(Layer, Profiles)> {
+    let (layer, profiles) = (Layer::default(), Profiles::default());
+    let mut walk = Walk { path, text, layer, profiles, problems: Vec::new() };
     match DeTable::parse(text) {
         Ok(table) => walk.table("", table.get_ref()),
         Err(error) => {
@@ -35,7 +46,7 @@ pub(super) fn parse(path: &Path, text: &str, problems: &mut Vec<Problem>) -> Opt
     // Tables come in the order of their names; people read the file from the top.
     walk.problems.sort_by(|one, other| one.origin.cmp(&other.origin));
     problems.append(&mut walk.problems);
-    Some(walk.layer)
+    Some((walk.layer, walk.profiles))
 }
 
 /// A walk through the tables of a file.
@@ -43,6 +54,7 @@ struct Walk<'a> {
     path: &'a Path,
     text: &'a str,
     layer: Layer,
+    profiles: Profiles,
     problems: Vec<Problem>,
 }
 
@@ -64,6 +76,23 @@ impl Walk<'_> {
         }
     }
 
+    /// The tables `[profile.NAME]`, which are no keys but a form of their own.
+    fn profiles(&mut self, tables: &DeTable<'_>) {
+        for (name, value) in tables {
+            let offset = name.span().start;
+            let name = name.get_ref().as_ref();
+            let added = profile::read(name, offset, value.get_ref()).and_then(|profile| {
+                let reason = "this profile is built in; choose another name".to_owned();
+                let taken = Fault { key: format!("profile.{name}"), offset, value: None, reason };
+                if self.profiles.add(profile) { Ok(()) } else { Err(vec![taken]) }
+            });
+            for Fault { key, offset, value, reason } in added.err().unwrap_or_default() {
+                let origin = self.origin(offset);
+                self.problems.push(Problem { key, value, reason, origin });
+            }
+        }
+    }
+
     fn entry(&mut self, key: &str, value: &Spanned<DeValue<'_>>, origin: Origin) {
         let value = value.get_ref();
         let mut refuse = |reason: String| {
@@ -75,6 +104,10 @@ impl Walk<'_> {
                 Ok(kind) => self.layer.add(known.name, kind, origin),
                 Err(reason) => refuse(reason),
             },
+            (None, DeValue::Table(tables)) if key == PROFILES => self.profiles(tables),
+            (None, _) if key == PROFILES => {
+                refuse("write [profile.NAME] and its keys below".into())
+            }
             (None, DeValue::Table(table)) if keys::is_section(key) => self.table(key, table),
             (None, _) if keys::is_section(key) => {
                 refuse(format!("a section, not a value; write [{key}] and its keys below"));
@@ -112,8 +145,8 @@ mod tests {
 
     fn parsed(text: &str) -> (Option<Layer>, Vec<String>) {
         let mut problems = Vec::new();
-        let layer = parse(Path::new("/c.toml"), text, &mut problems);
-        (layer, problems.iter().map(Problem::to_string).collect())
+        let read = parse(Path::new("/c.toml"), text, &mut problems);
+        (read.map(|(layer, _)| layer), problems.iter().map(Problem::to_string).collect())
     }
 
     #[test]

@@ -11,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, LEASE_MARGIN};
-use crate::decide::{Progress, Verdict, decide};
+use crate::decide::{Pacing, Progress, Verdict, decide};
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::event::{Job, Lease};
 use crate::metrics::Metrics;
 use crate::outcome::{Outcome, Reply};
+use crate::profile::Rendered;
 use crate::send::{Request, Sender};
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -268,24 +269,21 @@ impl Deliverer {
         config: &Config,
     ) -> Ended {
         let Job { event, .. } = job;
-        let body = endpoint.profile.body(&event.event_type, event.created_us, payload);
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let timestamp = i64::try_from(wall.as_secs()).unwrap_or(i64::MAX);
+        let wall_ms = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
         let started = Instant::now();
-        let signature =
-            endpoint.profile.signature(endpoint.secrets(started), &event.id, timestamp, &body);
+        let rendered = endpoint.render(event, payload, started, wall_ms);
         if job.attempt == 1 {
             let since_created = wall.as_micros() as f64 - event.created_us as f64;
             self.metrics.first_attempt_delay.observe((since_created / 1e6).max(0.0));
         }
-        let sender = self.sender();
-        let request =
-            Request { endpoint, id: &event.id, timestamp, signature: &signature, body, timeout };
-        let reply = tokio::select! {
-            reply = sender.send(request) => reply,
-            () = self.abort.cancelled() => {
-                Reply::failure(Outcome::Interrupted, "the daemon stopped before a reply came")
-            }
+        let reply = match rendered {
+            Ok(rendered) => self.send(endpoint, rendered, timeout).await,
+            // A request that a receiver could not verify is not made; it is recorded as if it were.
+            Err(unsatisfied) => Reply {
+                hopeless: unsatisfied.is_permanent(),
+                ..Reply::failure(Outcome::Protocol, unsatisfied.to_string())
+            },
         };
         let duration = started.elapsed();
         self.metrics.endpoint(&endpoint.name).attempt(reply.outcome);
@@ -296,13 +294,26 @@ impl Deliverer {
         Ended::Attempted(Box::new(Attempt { lease, started, duration, reply, verdict }))
     }
 
+    async fn send(&self, endpoint: &Endpoint, rendered: Rendered<'_>, timeout: Duration) -> Reply {
+        let Rendered { body, headers } = rendered;
+        let sender = self.sender();
+        let request = Request { endpoint, headers: &headers, body, timeout };
+        tokio::select! {
+            reply = sender.send(request) => reply,
+            () = self.abort.cancelled() => {
+                Reply::failure(Outcome::Interrupted, "the daemon stopped before a reply came")
+            }
+        }
+    }
+
     fn verdict(&self, reply: &Reply, job: &Job, endpoint: &Endpoint, config: &Config) -> Verdict {
         if reply.outcome == Outcome::Interrupted {
             return Verdict::Retry { after: Duration::ZERO, counts: false };
         }
         let schedule = endpoint.retry.as_ref().unwrap_or(&config.delivery.retry);
         let progress = Progress { attempt: job.attempt, failures: job.failures };
-        decide(reply, progress, schedule, config.delivery.retry_scale, fastrand::f64())
+        let (scale, jitter) = (config.delivery.retry_scale, endpoint.profile.jitter);
+        decide(reply, progress, Pacing { schedule, scale, jitter }, fastrand::f64())
     }
 
     fn note(&self, job: &Job, endpoint: &Endpoint, reply: &Reply, verdict: Verdict) {

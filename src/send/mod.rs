@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, redirect, retry};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -22,7 +22,6 @@ use tokio::time::timeout_at;
 use crate::endpoint::Endpoint;
 use crate::guard::{self, Policy};
 use crate::outcome::{Outcome, Reply};
-use crate::profile::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use failure::describe;
 use resolver::GuardedResolver;
 
@@ -39,12 +38,9 @@ const MAX_REPLY_HEADERS: usize = 64;
 pub struct Request<'a> {
     /// Where to.
     pub endpoint: &'a Endpoint,
-    /// The `webhook-id`.
-    pub id: &'a str,
-    /// The `webhook-timestamp`, in unix seconds.
-    pub timestamp: i64,
-    /// The `webhook-signature`.
-    pub signature: &'a str,
+    /// The headers of its profile; a static header of the endpoint overrides those that are no
+    /// signature.
+    pub headers: &'a [(&'a str, String)],
     /// The body.
     pub body: Bytes,
     /// For the whole exchange.
@@ -154,7 +150,7 @@ impl Sender {
         };
         let sent = client.post(url.clone()).headers(headers).body(request.body).send();
         match timeout_at(deadline.into(), sent).await {
-            Ok(Ok(response)) => reply::read(response, deadline).await,
+            Ok(Ok(response)) => reply::read(response, deadline, &request.endpoint.success).await,
             Ok(Err(error)) => self.failure(&error, started),
             Err(_) => late(request.timeout),
         }
@@ -201,23 +197,18 @@ fn tls(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, SenderError> {
         .with_no_client_auth())
 }
 
+/// The headers of a request. They were checked when they were loaded, and are kept as strings there
+/// so that only this module knows the types of the HTTP library.
 fn headers(request: &Request<'_>) -> Result<HeaderMap, String> {
-    let mut headers = HeaderMap::with_capacity(8 + request.endpoint.headers.len());
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    // Checked when the endpoint was loaded; kept as strings there so that only this module knows
-    // the types of the HTTP library.
-    for (name, value) in &request.endpoint.headers {
-        let name: HeaderName = name.parse().map_err(|_| format!("bad header name '{name}'"))?;
-        let value = value.parse().map_err(|_| format!("bad value of header '{name}'"))?;
-        headers.insert(name, value);
+    let own = &request.endpoint.headers;
+    let mut headers = HeaderMap::with_capacity(request.headers.len() + own.len());
+    let own = own.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let profile = request.headers.iter().map(|(name, value)| (*name, value.as_str()));
+    for (name, value) in profile.chain(own) {
+        let key = HeaderName::from_bytes(name.as_bytes());
+        let key = key.map_err(|_| format!("bad header name '{name}'"))?;
+        let value = HeaderValue::from_str(value).map_err(|_| format!("bad value of '{name}'"))?;
+        headers.insert(key, value);
     }
-    let mut insert = |name: &'static str, value: &str| {
-        let value = HeaderValue::from_str(value).map_err(|_| format!("bad value of {name}"))?;
-        headers.insert(HeaderName::from_static(name), value);
-        Ok::<_, String>(())
-    };
-    insert(ID_HEADER, request.id)?;
-    insert(TIMESTAMP_HEADER, &request.timestamp.to_string())?;
-    insert(SIGNATURE_HEADER, request.signature)?;
     Ok(headers)
 }

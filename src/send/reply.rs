@@ -10,6 +10,7 @@ use tokio::time::sleep_until;
 use super::failure::describe;
 use crate::outcome::{Outcome, Reply};
 use crate::retry_after;
+use crate::statuses::Statuses;
 
 /// Bytes of a reply's body that are read, so that a short one leaves the connection reusable.
 const BODY_READ: usize = 16 * 1024;
@@ -21,9 +22,9 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 const ERROR_KEPT: usize = 500;
 
 /// The head has arrived and decides; the body only adds to the record.
-pub async fn read(response: Response, deadline: Instant) -> Reply {
+pub async fn read(response: Response, deadline: Instant, success: &Statuses) -> Reply {
     let status = response.status().as_u16();
-    let outcome = Outcome::of_status(status);
+    let outcome = Outcome::of_status(status, success);
     let wanted = matches!(status, 429 | 503);
     let retry_after = response
         .headers()
@@ -39,6 +40,7 @@ pub async fn read(response: Response, deadline: Instant) -> Reply {
         remote_addr: response.remote_addr().map(|address| address.to_string()),
         retry_after,
         closed_unanswered: false,
+        hopeless: false,
     };
     let until = deadline.min(Instant::now() + BODY_TIMEOUT);
     let (body, cut) = read_body(response, until).await;
@@ -86,6 +88,9 @@ fn explain(outcome: Outcome, status: u16, headers: &HeaderMap) -> Option<String>
             let target = headers.get("location").map(|value| printable(value.as_bytes()));
             let target = target.unwrap_or_else(|| "nowhere".to_owned());
             Some(capped(format!("redirects are not followed: {status} to {target}")))
+        }
+        Outcome::Http2xx => {
+            Some(format!("the receiver answered {status}, which does not count as success"))
         }
         _ => Some(format!("the receiver answered {status}")),
     }

@@ -3,6 +3,7 @@
 //! The signed text is `id.timestamp.body`; see <https://www.standardwebhooks.com>.
 
 pub mod ed25519;
+pub mod key;
 
 use std::fmt;
 
@@ -70,15 +71,22 @@ pub enum VerifyError {
 impl Secret {
     /// Reads `whsec_<base64>`; the prefix may be missing, as in the oldest libraries.
     pub fn parse(text: &str) -> Result<Self, SecretError> {
-        let encoded = text.strip_prefix(PREFIX).unwrap_or(text);
-        let key = BASE64_STANDARD.decode(encoded).map_err(|_| SecretError::NotBase64)?;
-        if !(KEY_MIN..=KEY_MAX).contains(&key.len()) {
-            return Err(SecretError::KeySize(key.len()));
-        }
+        let key = Self::key_bytes(text)?;
         // HMAC pads a key with zeros to one block of the hash, and a block is KEY_MAX bytes.
         let mut block = [0; KEY_MAX];
         block[..key.len()].copy_from_slice(&key);
         Ok(Self(Hmac::new(&block.into())))
+    }
+
+    /// The key of a secret, decoded.
+    fn key_bytes(text: &str) -> Result<Vec<u8>, SecretError> {
+        let encoded = text.strip_prefix(PREFIX).unwrap_or(text);
+        let key = BASE64_STANDARD.decode(encoded).map_err(|_| SecretError::NotBase64)?;
+        if (KEY_MIN..=KEY_MAX).contains(&key.len()) {
+            Ok(key)
+        } else {
+            Err(SecretError::KeySize(key.len()))
+        }
     }
 
     fn tag(&self, id: &str, timestamp: &str, body: &[u8]) -> Tag {

@@ -42,6 +42,7 @@ impl Store {
                 headers: row.try_get(10)?,
                 timeout_us: row.try_get(11)?,
                 retry: row.try_get(12)?,
+                success: None,
                 max_in_flight: row.try_get(13)?,
                 rate_per_second: row.try_get(14)?,
                 ordered: row.try_get(15)?,

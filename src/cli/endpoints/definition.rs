@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use crate::config::{Config, Listen, duration};
-use crate::endpoint::{EndpointRow, Endpoints};
+use crate::endpoint::{EndpointRow, Endpoints, Rules};
 use crate::guard::Policy;
 use crate::sign;
 
@@ -141,7 +141,8 @@ pub fn check(
         ..EndpointRow::default()
     };
     let rows = [row];
-    let (_, invalid) = Endpoints::build(0, &rows, &policy(config));
+    let rules = Rules { policy: &policy(config), profiles: &config.profiles };
+    let (_, invalid) = Endpoints::build(0, &rows, rules);
     invalid.into_iter().next().map_or(Ok(()), |(_, reason)| Err(reason))
 }
 

@@ -129,6 +129,10 @@ fn hint(outcome: &str, status: Option<u64>) -> &'static str {
             "it took the request and did not answer in time; it should answer before it does its \
              work, or needs a longer --timeout"
         }
+        ("http_2xx", _) => {
+            "it answers with a status that its profile does not count as success; see outboxd \
+             profiles show, or set --success"
+        }
         ("http_3xx", _) => "it redirects, which is not followed; update the URL to where it points",
         ("http_4xx", Some(401 | 403)) => {
             "it rejects the signature or credentials; check that it has this endpoint's secret, \

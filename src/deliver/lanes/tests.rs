@@ -3,25 +3,25 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::endpoint::{EndpointRow, Rules};
 use crate::event::Event;
-use crate::profile::Profile;
+use crate::guard::Policy;
+use crate::profile::Profiles;
 
 const LIMITS: Limits = Limits { max_in_flight: 100, max_per_endpoint: 4, instances: 1 };
 
 fn endpoint(key: EndpointKey) -> Endpoint {
-    Endpoint {
+    let row = EndpointRow {
         key,
         id: format!("ep_{key}"),
         name: format!("e{key}"),
-        url: "https://example.com/".parse().expect("a URL"),
-        headers: Vec::new(),
-        profile: Profile::Standard,
-        timeout: None,
-        retry: None,
-        max_in_flight: None,
-        rate_per_second: None,
-        secrets: Vec::new(),
-    }
+        url: "https://example.com/".to_owned(),
+        profile: "standard".to_owned(),
+        headers: "{}".to_owned(),
+        ..EndpointRow::default()
+    };
+    let rules = Rules { policy: &Policy::default(), profiles: &Profiles::default() };
+    Endpoint::check(&row, rules).expect("a valid endpoint")
 }
 
 fn lanes(limits: Limits, endpoints: &[Endpoint]) -> Lanes {
@@ -133,7 +133,8 @@ fn the_whole_daemon_has_a_cap() {
 
 #[test]
 fn a_pace_holds_back_without_losing_the_turn() {
-    let paced = Endpoint { rate_per_second: Some(10.0), ..endpoint(1) };
+    let mut paced = endpoint(1);
+    paced.rate_per_second = Some(10.0);
     let mut lanes = lanes(LIMITS, &[paced]);
     fill(&mut lanes, 1, 3);
     let now = Instant::now();
@@ -180,7 +181,8 @@ fn due_work_is_shared_out_and_remembered_where_there_was_no_room() {
 
 #[test]
 fn a_paced_endpoint_has_no_more_leased_than_it_can_send_soon() {
-    let paced = Endpoint { rate_per_second: Some(10.0), ..endpoint(1) };
+    let mut paced = endpoint(1);
+    paced.rate_per_second = Some(10.0);
     let mut lanes = lanes(LIMITS, &[paced]);
     assert_eq!(lanes.reserve(1, 10_000), 20, "two seconds of it");
 }

@@ -1,0 +1,228 @@
+//! Wire profiles: what a receiver sees of an event, how it is signed, what counts as success, and
+//! how failures are repeated.
+//!
+//! Profiles are data. The built-in ones are the files in `builtin/`, in the form that people write
+//! in their configuration; `read.rs` reads both, `write.rs` writes them back.
+
+mod escape;
+mod payload;
+pub mod read;
+pub mod registry;
+mod signature;
+mod template;
+mod trial;
+mod write;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::event::Event;
+use crate::retry::Schedule;
+use crate::sign::key::KeyError;
+use crate::statuses::Statuses;
+use escape::Escape;
+pub use registry::{Profiles, UnknownProfile};
+pub use signature::Keys;
+use signature::{Group, Place, Rule};
+use template::{Context, Field, NotAnObject, Template};
+
+/// The header that carries the event id, the same on every attempt and in every profile.
+pub const ID_HEADER: &str = "webhook-id";
+/// The header that carries the time of the attempt, in unix seconds, in Standard Webhooks.
+pub const TIMESTAMP_HEADER: &str = "webhook-timestamp";
+/// The header that carries the signatures in Standard Webhooks.
+pub const SIGNATURE_HEADER: &str = "webhook-signature";
+/// The header that says what a body is.
+pub const CONTENT_TYPE: &str = "content-type";
+/// The longest time limit of a request that a profile or an endpoint may ask for.
+pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The wire contract of an endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    /// Its name.
+    pub name: String,
+    /// One sentence for people.
+    pub description: Option<String>,
+    body: Template,
+    content_type: String,
+    escape: Escape,
+    headers: Vec<(String, Template)>,
+    rules: Vec<Rule>,
+    groups: Vec<Group>,
+    /// What counts as success.
+    pub success: Statuses,
+    /// Time limit of a request; `None`: that of the configuration.
+    pub timeout: Option<Duration>,
+    /// The schedule of retries as it was written, and read; `None`: that of the configuration.
+    pub retry: Option<(String, Schedule)>,
+    /// How far a delay may stray, as a share of it in either direction.
+    pub jitter: f64,
+}
+
+/// One attempt, as far as it shows on the wire.
+#[derive(Clone, Copy, Debug)]
+pub struct Sending<'a> {
+    /// The event.
+    pub event: &'a Event,
+    /// Its payload.
+    pub payload: &'a [u8],
+    /// The endpoint's URL.
+    pub url: &'a str,
+    /// The time of the attempt, in unix milliseconds.
+    pub attempt_ms: i64,
+}
+
+/// What goes onto the wire.
+#[derive(Debug)]
+pub struct Rendered<'a> {
+    /// The body.
+    pub body: Bytes,
+    /// The headers of the profile; those that may be overridden come first.
+    pub headers: Vec<(&'a str, String)>,
+}
+
+/// Why a profile cannot make a request of an event: nothing is sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsatisfied {
+    /// Nothing to sign with.
+    #[error(
+        "nothing was sent: there is no secret to sign the {0} with; give the endpoint one with \
+         outbox.rotate_secret, or its tenant with outbox.set_tenant_secret"
+    )]
+    NoSecret(String),
+    /// The members of the payload are wanted, and it has none by its nature.
+    #[error("nothing was sent: the profile needs a payload that is a JSON object, and it is none")]
+    NotAnObject,
+    /// A header with something that no header can carry.
+    #[error("nothing was sent: the value of header {0} would not be printable ASCII")]
+    Header(String),
+}
+
+impl From<NotAnObject> for Unsatisfied {
+    fn from(_: NotAnObject) -> Self {
+        Self::NotAnObject
+    }
+}
+
+impl Unsatisfied {
+    /// Whether the event itself stands in the way, so that trying again is of no use.
+    pub fn is_permanent(&self) -> bool {
+        !matches!(self, Self::NoSecret(_))
+    }
+}
+
+impl Profile {
+    /// Prepares the secrets of an endpoint, newest first, each with the time it expires at.
+    ///
+    /// # Errors
+    /// When a secret is not in the form that the profile needs.
+    pub fn keys(&self, secrets: &[(String, Option<Instant>)]) -> Result<Keys, KeyError> {
+        Keys::prepare(&self.rules, secrets)
+    }
+
+    /// Whether requests are signed, or carry a token.
+    pub fn needs_secret(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
+    /// Whether a secret that outboxd makes up by itself serves the receiver: in the form of
+    /// Standard Webhooks it does, a platform of its own hands out its own.
+    pub fn generates_secrets(&self) -> bool {
+        use crate::sign::key::KeyForm;
+        self.rules.iter().any(|rule| rule.key == KeyForm::Standard)
+    }
+
+    /// The header that a signature goes to under this name, if one does.
+    pub fn signs_header(&self, name: &str) -> bool {
+        self.rules.iter().any(|rule| match &rule.place {
+            Place::Header(header) => header.eq_ignore_ascii_case(name),
+            Place::Member(_) => false,
+        })
+    }
+
+    /// The names of the headers and members that are signed, each with its algorithm.
+    pub fn signatures(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        use crate::sign::key::Named;
+        self.rules.iter().map(|rule| {
+            let (Place::Header(name) | Place::Member(name)) = &rule.place;
+            (name.as_str(), rule.algorithm.name())
+        })
+    }
+
+    /// The body and the headers of one attempt.
+    ///
+    /// # Errors
+    /// See [`Unsatisfied`]; nothing is ever half signed.
+    pub fn render(
+        &self,
+        sending: &Sending<'_>,
+        keys: &Keys,
+        now: Instant,
+    ) -> Result<Rendered<'_>, Unsatisfied> {
+        let mut context = Context {
+            event: sending.event,
+            payload: sending.payload,
+            url: sending.url,
+            attempt_ms: sending.attempt_ms,
+            body: &[],
+            signatures: "",
+        };
+        let body = self.body(&context, keys, now)?;
+        context.body = &body;
+        let mut headers = Vec::with_capacity(self.headers.len() + self.groups.len() + 2);
+        headers.push((CONTENT_TYPE, self.content_type.clone()));
+        for (name, template) in &self.headers {
+            let mut value = Vec::new();
+            template.fill(&context, &mut value);
+            headers.push((name.as_str(), header_value(name, value)?));
+        }
+        headers.push((ID_HEADER, header_value(ID_HEADER, sending.event.id.clone().into_bytes())?));
+        for group in &self.groups {
+            if let Place::Header(name) = group.place(&self.rules) {
+                let value = group.value(&self.rules, keys, now, &context)?;
+                headers.push((name, header_value(name, value.into_bytes())?));
+            }
+        }
+        Ok(Rendered { body: body.into(), headers })
+    }
+
+    fn body(
+        &self,
+        context: &Context<'_>,
+        keys: &Keys,
+        now: Instant,
+    ) -> Result<Vec<u8>, Unsatisfied> {
+        // Room for the payload, and for what is usually around it.
+        let mut body = Vec::with_capacity(context.payload.len() + 256);
+        self.body.render(context, self.escape, &mut body)?;
+        for group in &self.groups {
+            if let Place::Member(name) = group.place(&self.rules) {
+                let covered = Context { body: &body, ..*context };
+                let value = group.value(&self.rules, keys, now, &covered)?;
+                let mut escaped = Vec::with_capacity(value.len());
+                Escape::Json.write(value.as_bytes(), &mut escaped);
+                body = payload::with_member(&body, name, &escaped).ok_or(NotAnObject)?;
+            }
+        }
+        Ok(body)
+    }
+
+    /// The body is the payload and nothing else.
+    fn sends_bare_payload(&self) -> bool {
+        self.body.is_only(Field::Payload)
+    }
+}
+
+fn header_value(name: &str, value: Vec<u8>) -> Result<String, Unsatisfied> {
+    let printable = value.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    // What is printable ASCII is a text.
+    String::from_utf8(value)
+        .ok()
+        .filter(|_| printable)
+        .ok_or_else(|| Unsatisfied::Header(name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! One signature of a profile, as people write it.
+
+use std::ops::Range;
+
+use toml::de::DeValue;
+
+use super::{Reader, Table, header_name};
+use crate::profile::signature::{Place, Rule, Which};
+use crate::profile::template::{Field, Site, Template, TemplateError};
+use crate::sign::key::{Algorithm, Encoding, KeyForm, Named};
+
+/// Most signatures of a profile.
+const MOST_SIGNATURES: usize = 10;
+/// The keys of a signature.
+const KEYS: [&str; 10] = [
+    "header",
+    "member",
+    "algorithm",
+    "key",
+    "signed",
+    "encoding",
+    "each",
+    "separator",
+    "value",
+    "secrets",
+];
+
+impl Reader {
+    pub(super) fn rules(&mut self, key: &str, table: &Table<'_>) -> Vec<Rule> {
+        let Some(value) = table.get("signature") else { return Vec::new() };
+        let key = format!("{key}.signature");
+        let tables: Vec<(&DeValue<'_>, Range<usize>)> = match value.get_ref() {
+            DeValue::Array(items) => items.iter().map(|i| (i.get_ref(), i.span())).collect(),
+            other => vec![(other, value.span())],
+        };
+        if tables.len() > MOST_SIGNATURES {
+            let reason = format!("{} signatures; at most {MOST_SIGNATURES}", tables.len());
+            self.fault(&key, value.span().start, None, reason);
+        }
+        let mut rules = Vec::new();
+        for (number, (table, span)) in tables.iter().enumerate() {
+            let key = format!("{key}[{}]", number + 1);
+            let start = first_key(table, span.start);
+            match table {
+                DeValue::Table(table) => rules.extend(self.rule(&key, start, table)),
+                _ => {
+                    let reason = "a signature is a table; write [[profile.NAME.signature]]";
+                    self.fault(&key, start, None, reason.to_owned());
+                }
+            }
+        }
+        rules
+    }
+
+    fn rule(&mut self, key: &str, start: usize, table: &Table<'_>) -> Option<Rule> {
+        self.unknown(key, table, &KEYS);
+        let place = self.place(key, start, table);
+        let algorithm = self.parsed(key, table, "algorithm", Algorithm::named);
+        if !table.contains_key("algorithm") {
+            let names: Vec<_> = Algorithm::NAMES.iter().map(|(name, _)| *name).collect();
+            let reason = format!("algorithm is missing; write one of {}", names.join(", "));
+            self.fault(key, start, None, reason);
+        }
+        let form = self.parsed(key, table, "key", KeyForm::named);
+        let encoding = self.parsed(key, table, "encoding", Encoding::named);
+        let error = |error: TemplateError| error.to_string();
+        let signed = self.parsed(key, table, "signed", |text| {
+            Template::parse(text, Site::Signed).map_err(error)
+        });
+        let each = self.parsed(key, table, "each", |text| {
+            Template::with(text, Site::Each, Field::Signature).map_err(error)
+        });
+        let value = self.parsed(key, table, "value", |text| {
+            Template::with(text, Site::Value, Field::Signatures).map_err(error)
+        });
+        let separator = self.text(key, table, "separator");
+        let secrets = self.parsed(key, table, "secrets", Which::named);
+        let algorithm = algorithm?;
+        for reason in contradictions(algorithm, encoding, table) {
+            self.fault(key, start, None, reason.to_owned());
+        }
+        let usual = if separator.is_some() { Which::All } else { Which::Newest };
+        let bare = |text, site| Template::parse(text, site).ok();
+        let signed = match algorithm {
+            Algorithm::Token => None,
+            _ => Some(signed.or_else(|| bare("{{body}}", Site::Signed))?),
+        };
+        Some(Rule {
+            place: place?,
+            algorithm,
+            key: form.unwrap_or(KeyForm::Text),
+            signed,
+            encoding: encoding.unwrap_or(Encoding::Plain),
+            each: each.or_else(|| bare("{{signature}}", Site::Each))?,
+            separator,
+            value: value.or_else(|| bare("{{signatures}}", Site::Value))?,
+            secrets: secrets.unwrap_or(usual),
+        })
+    }
+
+    fn place(&mut self, key: &str, start: usize, table: &Table<'_>) -> Option<Place> {
+        let header = self.parsed(key, table, "header", |name| {
+            header_name(name).map(|()| Place::Header(name.to_owned()))
+        });
+        let member = self.parsed(key, table, "member", |name| {
+            let plain = |c: u8| c.is_ascii_alphanumeric() || b"_-.".contains(&c);
+            if name.is_empty() || !name.bytes().all(plain) {
+                return Err("a member is made of letters, digits and . _ -".to_owned());
+            }
+            Ok(Place::Member(name.to_owned()))
+        });
+        if table.contains_key("header") == table.contains_key("member") {
+            let reason = "a signature goes to a header or to a member of the body; give one of the \
+                          two";
+            self.fault(key, start, None, reason.to_owned());
+            return None;
+        }
+        header.or(member)
+    }
+}
+
+/// What does not go together in one signature.
+fn contradictions(
+    algorithm: Algorithm,
+    encoding: Option<Encoding>,
+    table: &Table<'_>,
+) -> Vec<&'static str> {
+    let given = |name: &str| table.contains_key(name);
+    let secrets = table.get("secrets").and_then(|value| match value.get_ref() {
+        DeValue::String(text) => Some(text.as_ref()),
+        _ => None,
+    });
+    let mut found = Vec::new();
+    if algorithm == Algorithm::Token {
+        if given("signed") || given("key") {
+            found.push("a token is sent as it is: leave signed and key out");
+        }
+        if encoding == Some(Encoding::Hex) {
+            found.push("a token is sent plain or as base64");
+        }
+    } else {
+        if !given("encoding") {
+            found.push("encoding is missing; write one of hex, base64, base64url");
+        }
+        if encoding == Some(Encoding::Plain) {
+            found.push("the bytes of a signature are no text: write hex, base64 or base64url");
+        }
+    }
+    if algorithm == Algorithm::Ed25519 && given("key") {
+        found.push("Ed25519 keys have one form only (whsk_...): leave key out");
+    }
+    match (secrets, given("separator")) {
+        (Some("all"), false) => {
+            found.push("several secrets need a separator between their signatures");
+        }
+        (Some("newest" | "oldest"), true) => {
+            found.push("one secret signs, so there is nothing to separate: leave separator out");
+        }
+        _ => {}
+    }
+    if given("separator") && table.get("separator").is_some_and(is_unfit_separator) {
+        found.push("a separator is printable ASCII, and not empty");
+    }
+    found
+}
+
+fn is_unfit_separator(value: &toml::Spanned<DeValue<'_>>) -> bool {
+    match value.get_ref() {
+        DeValue::String(text) => {
+            text.is_empty() || !text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+        }
+        // That it is no text has been noted.
+        _ => false,
+    }
+}
+
+/// Where a person looks for a signature: its first key, for a table has no place of its own.
+fn first_key(value: &DeValue<'_>, otherwise: usize) -> usize {
+    match value {
+        DeValue::Table(table) => table.keys().map(|k| k.span().start).min().unwrap_or(otherwise),
+        _ => otherwise,
+    }
+}

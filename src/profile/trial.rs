@@ -1,0 +1,73 @@
+//! A body template tried out on sample payloads, so that what makes no JSON is refused when it is
+//! written and not when it is sent.
+
+use super::Profile;
+use super::escape::Escape;
+use super::payload;
+use super::signature::Place;
+use super::template::{Context, Field};
+use crate::event::Event;
+
+impl Profile {
+    /// Whether the body can be made and is what its content type says.
+    pub(super) fn try_out(&self) -> Result<(), String> {
+        if self.escape != Escape::Json {
+            return self.signs_member().map_or(Ok(()), |name| {
+                Err(format!("the signature in member {name} needs a body of JSON"))
+            });
+        }
+        for sample in [r#"{"a":1}"#, "{}"] {
+            let body = self.sample(sample.as_bytes());
+            let parsed = serde_json::from_slice::<serde_json::Value>(&body);
+            let value = parsed.map_err(|error| {
+                let body = String::from_utf8_lossy(&body).into_owned();
+                format!("makes no JSON: with the payload {sample} it is {body} ({error})")
+            })?;
+            if let (Some(name), None) = (self.signs_member(), value.as_object()) {
+                return Err(format!("has to be a JSON object to take the member {name}"));
+            }
+            if let Some(name) = self.signs_member()
+                && payload::members(&body).is_none()
+            {
+                return Err(format!("has to end with its }} to take the member {name}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn signs_member(&self) -> Option<&str> {
+        self.rules.iter().find_map(|rule| match &rule.place {
+            Place::Member(name) => Some(name.as_str()),
+            Place::Header(_) => None,
+        })
+    }
+
+    fn sample(&self, payload: &[u8]) -> Vec<u8> {
+        let event = Event {
+            seq: 1,
+            id: "evt_1".to_owned(),
+            event_type: "conversion.created".to_owned(),
+            tenant: Some("acme".to_owned()),
+            live: true,
+            created_us: 0,
+            payload: None,
+        };
+        let context = Context {
+            event: &event,
+            payload,
+            url: "https://example.com/",
+            attempt_ms: 0,
+            body: &[],
+            signatures: "",
+        };
+        let mut body = Vec::new();
+        // The samples are objects.
+        self.body.render(&context, self.escape, &mut body).unwrap_or(());
+        body
+    }
+
+    /// Whether an event whose payload is no object can never be sent.
+    pub fn needs_object(&self) -> bool {
+        self.body.has(Field::Members) || self.signs_member().is_some() && self.sends_bare_payload()
+    }
+}
