@@ -31,8 +31,8 @@ pub const NAMED: [(&str, &str); 5] = [
 /// The delays after each failed attempt of a delivery.
 ///
 /// Equal neighbours are kept as one run, so `1hx71` costs no more than `1h`, and two texts that
-/// mean the same schedule compare equal.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// mean the same schedule compare equal. By default there is no retry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Schedule {
     runs: Vec<Run>,
 }
@@ -138,6 +138,11 @@ impl Schedule {
             }
         }
         None
+    }
+
+    /// The delays in order, each with how often it is waited for; `None`: for ever.
+    pub fn runs(&self) -> impl Iterator<Item = (Duration, Option<u32>)> {
+        self.runs.iter().map(|run| (run.delay, run.times))
     }
 
     /// The longest single delay; zero when the schedule never retries.

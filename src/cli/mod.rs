@@ -16,6 +16,7 @@ mod events;
 mod generate;
 mod listen;
 mod migrate;
+mod profiles;
 mod run;
 mod stats;
 mod verify;
@@ -76,6 +77,9 @@ enum Command {
     /// Look at deliveries, replay or cancel them
     #[command(subcommand)]
     Deliveries(deliveries::Command),
+    /// List or show wire profiles: body, headers, signatures, success, retries
+    #[command(subcommand)]
+    Profiles(profiles::Command),
     /// How deliveries stand, by endpoint
     Stats(stats::Args),
     /// Check the signature of a captured request, and say which part is wrong
@@ -167,6 +171,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Endpoints(command) => endpoints::run(&global, command).await,
         Command::Events(command) => events::run(&global, command).await,
         Command::Deliveries(command) => deliveries::run(&global, command).await,
+        Command::Profiles(command) => profiles::run(&global, command),
         Command::Stats(args) => stats::run(&global, args).await,
         Command::Verify(args) => verify::run(&global, args).await,
         Command::Listen(args) => listen::run(&global, args).await,

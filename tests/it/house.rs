@@ -49,8 +49,9 @@ fn each_foreign_crate_has_one_door() {
         for (file, text) in files("src", "rs") {
             let through_door = doors.iter().any(|door| file.starts_with(door));
             let uses = code(&text).any(|line| {
-                line.match_indices(&used)
-                    .any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c)))
+                line.match_indices(&used).any(|(at, _)| {
+                    !line[..at].ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c))
+                })
             });
             assert!(through_door || !uses, "{file} names {name}");
         }
