@@ -13,6 +13,8 @@ mod schema;
 mod fan_out;
 /// What a receiver sees, and what its answers come to.
 mod send;
+/// What receivers see of each profile, what counts as success, and how failures are repeated.
+mod profiles;
 /// When a failed delivery is tried again, and when no more.
 mod retry;
 /// What people and applications can do to endpoints and deliveries.
