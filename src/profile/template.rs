@@ -51,7 +51,7 @@ pub enum Field {
 use Field::*;
 
 /// Every field with the name it is written under.
-const FIELDS: [(&str, Field); 17] = [
+pub(super) const FIELDS: [(&str, Field); 17] = [
     ("id", Id),
     ("type", Type),
     ("tenant", Tenant),

@@ -347,3 +347,24 @@ fn mistakes_are_told_with_their_key_and_place() {
         assert!(faults.iter().any(told), "{text}: {faults:#?}");
     }
 }
+
+#[test]
+fn the_examples_of_the_documentation_are_profiles() {
+    let text = include_str!("../../docs/profiles.md");
+    let examples: Vec<&str> =
+        text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 1);
+    for example in examples {
+        let profile = custom(example);
+        let (body, headers) = rendered(&profile, &["k"], "{\"a\":1}").expect("a request");
+        assert!(serde_json::from_str::<Value>(&body).is_ok(), "{body}");
+        assert_eq!(headers["authorization"], "Bearer k");
+    }
+    // Every profile and every field has its place there.
+    for (profile, _) in Profiles::default().all() {
+        assert!(text.contains(&format!("| `{}` |", profile.name)), "{}", profile.name);
+    }
+    for (name, _) in super::template::FIELDS {
+        assert!(text.contains(&format!("`{{{{{name}}}}}`")), "{name}");
+    }
+}
