@@ -1,6 +1,8 @@
 //! What a checking command found: one line for each thing looked at, with the mend under what is
 //! wrong; or one JSON object.
 
+use std::borrow::Cow;
+
 use serde_json::json;
 
 use super::failure::Failure;
@@ -31,7 +33,7 @@ impl Status {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// What was looked at.
-    pub check: &'static str,
+    pub check: Cow<'static, str>,
     /// How it ended.
     pub status: Status,
     /// What was found.
@@ -42,18 +44,18 @@ pub struct Check {
 
 impl Check {
     /// It is right.
-    pub fn ok(check: &'static str, finding: impl Into<String>) -> Self {
-        Self { check, status: Status::Ok, finding: finding.into(), mend: None }
+    pub fn ok(check: impl Into<Cow<'static, str>>, finding: impl Into<String>) -> Self {
+        Self { check: check.into(), status: Status::Ok, finding: finding.into(), mend: None }
     }
 
     /// It works, but.
-    pub fn warn(check: &'static str, finding: impl Into<String>) -> Self {
-        Self { check, status: Status::Warn, finding: finding.into(), mend: None }
+    pub fn warn(check: impl Into<Cow<'static, str>>, finding: impl Into<String>) -> Self {
+        Self { check: check.into(), status: Status::Warn, finding: finding.into(), mend: None }
     }
 
     /// It does not work.
-    pub fn fail(check: &'static str, finding: impl Into<String>) -> Self {
-        Self { check, status: Status::Fail, finding: finding.into(), mend: None }
+    pub fn fail(check: impl Into<Cow<'static, str>>, finding: impl Into<String>) -> Self {
+        Self { check: check.into(), status: Status::Fail, finding: finding.into(), mend: None }
     }
 
     /// With what to do about it.

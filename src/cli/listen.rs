@@ -19,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 use super::Global;
 use super::failure::Failure;
 use super::output::{self, Format};
-use super::verify::{Clock, SecretArgs};
+use super::verify::{Clock, ProfileArgs, SecretArgs, Verifier};
 use crate::config::duration;
 use crate::guard;
-use crate::sign::{self, Secret};
+use crate::sign;
 use arrival::Arrival;
 use seen::{Repeat, Seen};
 
@@ -46,6 +46,8 @@ pub struct Args {
     address: IpAddr,
     #[command(flatten)]
     secret: SecretArgs,
+    #[command(flatten)]
+    profile: ProfileArgs,
     /// HTTP status to answer
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(200..=599))]
     status: u16,
@@ -66,7 +68,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When the secret cannot be used or the address cannot be had.
-pub async fn run(_global: &Global, args: Args) -> Result<(), Failure> {
+pub async fn run(global: &Global, args: Args) -> Result<(), Failure> {
     let given = args.secret.read()?;
     let (secrets, shown) = match given {
         // It is in the subscription only, and nothing else has it: it may be shown.
@@ -76,9 +78,8 @@ pub async fn run(_global: &Global, args: Args) -> Result<(), Failure> {
         }
         Some(secrets) => (secrets, "THE SECRET".to_owned()),
     };
-    for secret in &secrets {
-        Secret::parse(secret).map_err(|error| Failure::failed(error.to_string()))?;
-    }
+    let verifier = Verifier::new(global, &args.profile, secrets)?;
+    verifier.require_keys()?;
     let address = SocketAddr::new(args.address, args.port);
     let failed = |error: std::io::Error| {
         let hint = if error.kind() == ErrorKind::AddrInUse { "; try another --port" } else { "" };
@@ -86,10 +87,10 @@ pub async fn run(_global: &Global, args: Args) -> Result<(), Failure> {
     };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    eprint!("{}", greeting(bound, &shown));
+    eprint!("{}", greeting(bound, verifier.profile(), &shown));
     let stop = CancellationToken::new();
     let receiver =
-        Arc::new(Receiver { secrets, args, tally: Mutex::default(), stop: stop.clone() });
+        Arc::new(Receiver { verifier, args, tally: Mutex::default(), stop: stop.clone() });
     tokio::spawn(interrupted(stop.clone()));
     serve(listener, receiver.clone(), stop).await?;
     eprintln!("{}", receiver.summary());
@@ -97,15 +98,19 @@ pub async fn run(_global: &Global, args: Args) -> Result<(), Failure> {
 }
 
 /// What to do with the receiver that just started.
-fn greeting(bound: SocketAddr, secret: &str) -> String {
+fn greeting(bound: SocketAddr, profile: &str, secret: &str) -> String {
     let host = if bound.ip().is_unspecified() {
         format!("THIS-HOST:{}", bound.port())
     } else {
         bound.to_string()
     };
+    let profile = match profile {
+        "standard" => String::new(),
+        other => format!(", profile => '{other}'"),
+    };
     let mut text = format!(
         "listening on http://{host}/; Ctrl-C ends it. To subscribe it, in the database:\n  \
-         SELECT outbox.subscribe(url => 'http://{host}/', secret => '{secret}');\n"
+         SELECT outbox.subscribe(url => 'http://{host}/', secret => '{secret}'{profile});\n"
     );
     if guard::classify(bound.ip()).is_err() {
         text.push_str(&format!(
@@ -145,7 +150,7 @@ async fn serve(
 
 /// What every request meets.
 struct Receiver {
-    secrets: Vec<String>,
+    verifier: Verifier,
     args: Args,
     tally: Mutex<Tally>,
     stop: CancellationToken,
@@ -196,9 +201,9 @@ impl Receiver {
             Some(_) => StatusCode::from_u16(self.args.status).unwrap_or(StatusCode::OK),
         };
         let clock = Clock { now: jiff::Timestamp::now().as_second(), tolerance: Some(TOLERANCE) };
-        let mut arrival = Arrival::new(parts, body, &self.secrets, clock);
+        let mut arrival = Arrival::new(parts, body, &self.verifier, clock);
         arrival.status = status.as_u16();
-        if let Some(id) = &arrival.message.id {
+        if let Some(id) = &arrival.id {
             arrival.repeat = tally.seen.note(id, status.is_success());
         }
         match arrival.repeat {
@@ -229,10 +234,11 @@ mod tests {
 
     #[test]
     fn the_greeting_tells_how_to_subscribe_and_what_to_allow() {
-        let local = greeting("127.0.0.1:8080".parse().expect("an address"), "whsec_x");
+        let local = greeting("127.0.0.1:8080".parse().expect("an address"), "standard", "whsec_x");
         assert!(local.contains("url => 'http://127.0.0.1:8080/', secret => 'whsec_x'"), "{local}");
         assert!(local.contains("delivery.allow = [\"127.0.0.1:8080\"]"), "{local}");
-        let public = greeting("8.8.8.8:80".parse().expect("an address"), "whsec_x");
+        let public = greeting("8.8.8.8:80".parse().expect("an address"), "github", "x");
         assert!(!public.contains("allow"), "{public}");
+        assert!(public.contains("secret => 'x', profile => 'github'"), "{public}");
     }
 }

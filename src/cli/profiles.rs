@@ -1,5 +1,6 @@
 //! `outboxd profiles`: the wire contracts that endpoints can have.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -31,7 +32,7 @@ pub enum Command {
 /// # Errors
 /// There is no such profile, or it may be in a configuration that cannot be read.
 pub fn run(global: &Global, command: Command) -> Result<(), Failure> {
-    let known = Known::read(global);
+    let mut known = Known::read(global);
     match command {
         Command::List(format) => {
             if let Some(failure) = &known.broken {
@@ -46,17 +47,11 @@ pub fn run(global: &Global, command: Command) -> Result<(), Failure> {
             output::print(format, &rows, &columns)
         }
         Command::Show { name, format } => {
-            let named = known.profiles.named(&name);
-            let profile = match (named, known.broken.as_ref()) {
-                (Ok(profile), _) => profile,
-                // It may be in the file that cannot be read.
-                (Err(_), Some(_)) => return known.broken.map_or(Ok(()), Err),
-                (Err(unknown), None) => return Err(Failure::failed(unknown.to_string())),
-            };
+            let profile = known.named(&name)?;
             if format.json {
-                return output::print_one(format, &known.whole(profile));
+                return output::print_one(format, &known.whole(&profile));
             }
-            let clock = timetable(known.schedule(profile), profile.jitter, Timestamp::now());
+            let clock = timetable(known.schedule(&profile), profile.jitter, Timestamp::now());
             let scaled = match known.scale {
                 1.0 => String::new(),
                 scale => format!("# delivery.retry_scale = {scale} multiplies every delay\n"),
@@ -64,6 +59,14 @@ pub fn run(global: &Global, command: Command) -> Result<(), Failure> {
             output::write_out(&format!("{profile}\n{clock}{scaled}"))
         }
     }
+}
+
+/// The profile of that name.
+///
+/// # Errors
+/// There is none, or it may be in a configuration that cannot be read.
+pub fn named(global: &Global, name: &str) -> Result<Arc<Profile>, Failure> {
+    Known::read(global).named(name)
 }
 
 /// What there is to show.
@@ -94,6 +97,15 @@ impl Known {
                 broken: Some(failure),
             },
         }
+    }
+
+    fn named(&mut self, name: &str) -> Result<Arc<Profile>, Failure> {
+        let unknown = match self.profiles.named(name) {
+            Ok(profile) => return Ok(profile.clone()),
+            Err(unknown) => unknown.to_string(),
+        };
+        // It may be in the file that cannot be read.
+        Err(self.broken.take().unwrap_or_else(|| Failure::failed(unknown)))
     }
 
     fn schedule<'a>(&'a self, profile: &'a Profile) -> &'a Schedule {

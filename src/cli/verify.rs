@@ -4,6 +4,7 @@ mod capture;
 mod judge;
 mod mistakes;
 mod secrets;
+mod verifier;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -14,15 +15,19 @@ use super::checks::{Check, Report};
 use super::failure::Failure;
 use super::output::Format;
 use crate::config::duration;
+use crate::profile::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use capture::Capture;
-pub use judge::{Clock, Message, judge};
+pub use judge::Clock;
 pub use secrets::SecretArgs;
+pub use verifier::{ProfileArgs, Verifier};
 
 /// Options of `verify`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     secret: SecretArgs,
+    #[command(flatten)]
+    profile: ProfileArgs,
     /// Whole captured request: request line, headers, a blank line, body; - for stdin
     #[arg(long, value_name = "FILE", conflicts_with_all = ["headers", "body"])]
     request: Option<PathBuf>,
@@ -58,11 +63,12 @@ pub struct Args {
 ///
 /// # Errors
 /// When it is not verified, or cannot be read.
-pub async fn run(_global: &Global, args: Args) -> Result<(), Failure> {
+pub async fn run(global: &Global, args: Args) -> Result<(), Failure> {
     args.one_stdin()?;
     let Some(secrets) = args.secret.read()? else {
         return Err(Failure::usage("give the secret with --secret-file, or set OUTBOXD_SECRET"));
     };
+    let verifier = Verifier::new(global, &args.profile, secrets)?;
     let capture = args.capture()?;
     let mut report = Report::new(args.format);
     report.add(&body(&capture))?;
@@ -70,7 +76,8 @@ pub async fn run(_global: &Global, args: Args) -> Result<(), Failure> {
         now: args.at.unwrap_or_else(|| jiff::Timestamp::now().as_second()),
         tolerance: (!args.no_time_check).then_some(args.tolerance),
     };
-    report.add_all(&judge(&secrets, &args.message(capture), clock))?;
+    let headers = args.headers(capture.headers);
+    report.add_all(&verifier.judge(&headers, &capture.body, clock))?;
     if report.failed > 0 {
         return Err(Failure::failed("not verified"));
     }
@@ -102,17 +109,15 @@ impl Args {
         Ok(Capture { headers, body })
     }
 
-    /// The parts that matter; what was given by hand goes before a header.
-    fn message(&self, capture: Capture) -> Message {
-        let part = |given: &Option<String>, name: &str| {
-            given.clone().or_else(|| capture.header(name).map(str::to_owned))
-        };
-        Message {
-            id: part(&self.id, crate::profile::ID_HEADER),
-            timestamp: part(&self.timestamp, crate::profile::TIMESTAMP_HEADER),
-            signature: part(&self.signature, crate::profile::SIGNATURE_HEADER),
-            body: capture.body,
-        }
+    /// The headers; what was given by hand goes before those that were captured.
+    fn headers(&self, captured: Vec<(String, String)>) -> Vec<(String, String)> {
+        let given = [
+            (ID_HEADER, &self.id),
+            (TIMESTAMP_HEADER, &self.timestamp),
+            (SIGNATURE_HEADER, &self.signature),
+        ];
+        let given = given.into_iter().filter_map(|(name, text)| Some((name, text.clone()?)));
+        given.map(|(name, text)| (name.to_owned(), text)).chain(captured).collect()
     }
 }
 

@@ -11,6 +11,7 @@ pub mod registry;
 mod signature;
 mod template;
 mod trial;
+pub mod verify;
 mod write;
 
 use std::time::{Duration, Instant};

@@ -127,9 +127,40 @@ impl Group {
         Ok(groups)
     }
 
+    /// The rule that speaks for all.
+    pub fn speaker<'a>(&self, rules: &'a [Rule]) -> &'a Rule {
+        &rules[self.rules[0]]
+    }
+
+    /// All its rules.
+    pub fn members<'a>(&self, rules: &'a [Rule]) -> impl Iterator<Item = &'a Rule> {
+        self.rules.iter().map(|number| &rules[*number])
+    }
+
     /// Where these signatures go.
     pub fn place<'a>(&self, rules: &'a [Rule]) -> &'a Place {
-        &rules[self.rules[0]].place
+        &self.speaker(rules).place
+    }
+
+    /// Every signature that could be here, each by itself.
+    pub fn each(
+        &self,
+        rules: &[Rule],
+        keys: &Keys,
+        now: Instant,
+        context: &Context<'_>,
+    ) -> Vec<String> {
+        let mut signatures = Vec::new();
+        for held in keys.active(now) {
+            for number in &self.rules {
+                if let Some(key) = &held.of_rules[*number] {
+                    let mut signature = String::new();
+                    rules[*number].sign(key, context, &mut signature);
+                    signatures.push(signature);
+                }
+            }
+        }
+        signatures
     }
 
     /// The value: the signatures of all secrets that sign.
@@ -143,7 +174,7 @@ impl Group {
         now: Instant,
         context: &Context<'_>,
     ) -> Result<String, Unsatisfied> {
-        let speaker = &rules[self.rules[0]];
+        let speaker = self.speaker(rules);
         let mut signatures = String::new();
         let mut sign = |held: &Held| {
             let mut signed = false;

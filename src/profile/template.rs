@@ -10,7 +10,7 @@ use super::payload;
 use crate::event::Event;
 
 /// What a field is replaced with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Field {
     /// The event id.
     Id,
@@ -253,16 +253,42 @@ impl Template {
 
     /// Whether it has this field.
     pub fn has(&self, field: Field) -> bool {
-        self.parts.iter().any(|part| match part {
-            Part::Field(found) => *found == field,
-            Part::Members { .. } => field == Members,
-            Part::Text(_) => false,
-        })
+        self.fields().any(|found| found == field)
     }
 
     /// Whether it is this field and nothing else.
     pub fn is_only(&self, field: Field) -> bool {
         matches!(self.parts[..], [Part::Field(found)] if found == field)
+    }
+
+    /// The fields it has, in order.
+    pub fn fields(&self) -> impl Iterator<Item = Field> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Field(field) => Some(*field),
+            Part::Members { .. } => Some(Members),
+            Part::Text(_) => None,
+        })
+    }
+
+    /// The values of the fields in a text that this template made; `None` when it did not.
+    pub fn capture<'a>(&self, text: &'a str) -> Option<Vec<(Field, &'a str)>> {
+        let mut rest = text;
+        let mut found = Vec::new();
+        for (number, part) in self.parts.iter().enumerate() {
+            match part {
+                Part::Text(literal) => rest = rest.strip_prefix(literal.as_str())?,
+                Part::Field(field) => {
+                    let end = match self.parts.get(number + 1) {
+                        Some(Part::Text(literal)) => rest.find(literal.as_str())?,
+                        _ => rest.len(),
+                    };
+                    found.push((*field, &rest[..end]));
+                    rest = &rest[end..];
+                }
+                Part::Members { .. } => return None,
+            }
+        }
+        rest.is_empty().then_some(found)
     }
 
     /// Appends the text with its fields filled in.

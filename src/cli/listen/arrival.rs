@@ -1,13 +1,13 @@
 //! One request that arrived, and how it is shown.
 
 use axum::body::Bytes;
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
 use super::seen::Repeat;
 use crate::cli::checks::{Status, escaped};
-use crate::cli::verify::{Clock, Message, judge};
+use crate::cli::verify::{Clock, Verifier};
 use crate::profile::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 
 /// Bytes of a body that are shown.
@@ -20,8 +20,9 @@ pub(super) struct Arrival {
     method: String,
     path: String,
     event_type: Option<String>,
-    /// The signed parts.
-    pub(super) message: Message,
+    /// The `webhook-id`.
+    pub(super) id: Option<String>,
+    body: Vec<u8>,
     /// Why it is not verified.
     pub(super) problem: Option<String>,
     /// Whether its id was seen before.
@@ -35,27 +36,22 @@ impl Arrival {
     pub(super) fn new(
         parts: &Parts,
         body: Option<Bytes>,
-        secrets: &[String],
+        verifier: &Verifier,
         clock: Clock,
     ) -> Self {
-        let unread = body.is_none();
-        let message = Message {
-            id: header(&parts.headers, ID_HEADER),
-            timestamp: header(&parts.headers, TIMESTAMP_HEADER),
-            signature: header(&parts.headers, SIGNATURE_HEADER),
-            body: body.map(Vec::from).unwrap_or_default(),
+        let headers = headers(&parts.headers);
+        let problem = match &body {
+            None => Some("body: longer than 2 MiB, or cut off".to_owned()),
+            Some(body) => problem(verifier, &headers, body, clock),
         };
-        let problem = if unread {
-            Some("body: longer than 2 MiB, or cut off".to_owned())
-        } else {
-            problem(secrets, &message, clock)
-        };
+        let body = body.map(Vec::from).unwrap_or_default();
         Self {
             at: clock.now,
             method: parts.method.to_string(),
             path: parts.uri.to_string(),
-            event_type: event_type(&message.body),
-            message,
+            event_type: event_type(&body),
+            id: headers.into_iter().find(|(name, _)| name == ID_HEADER).map(|(_, id)| id),
+            body,
             problem,
             repeat: None,
             status: 0,
@@ -75,7 +71,7 @@ impl Arrival {
 
     /// The beginning of the body, for people.
     fn body(&self) -> String {
-        let body = &self.message.body;
+        let body = &self.body;
         String::from_utf8_lossy(&body[..body.len().min(SHOWN)]).into_owned()
     }
 
@@ -89,14 +85,14 @@ impl Arrival {
             self.time(),
             escaped(&self.method),
             escaped(&self.path),
-            or_dash(&self.message.id),
+            or_dash(&self.id),
             or_dash(&self.event_type),
             self.status
         );
         for line in self.problem.iter().flat_map(|problem| problem.lines()) {
             text.push_str(&format!("    {}\n", escaped(line)));
         }
-        let length = self.message.body.len();
+        let length = self.body.len();
         let cut = if length > SHOWN { format!("... ({length} bytes)") } else { String::new() };
         if length > 0 {
             text.push_str(&format!("    {}{cut}\n", escaped(&self.body())));
@@ -110,32 +106,39 @@ impl Arrival {
             "time": self.time(),
             "method": self.method,
             "path": self.path,
-            "id": self.message.id,
+            "id": self.id,
             "type": self.event_type,
             "verified": self.problem.is_none(),
             "problem": self.problem,
             "repeat": self.repeat(),
             "status": self.status,
-            "bytes": self.message.body.len(),
+            "bytes": self.body.len(),
             "body": self.body(),
         });
         format!("{object}\n")
     }
 }
 
-fn header(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
 }
 
 /// What is wrong, part by part, a line each with its explanation.
-fn problem(secrets: &[String], message: &Message, clock: Clock) -> Option<String> {
-    let Message { timestamp, signature, .. } = message;
-    if timestamp.is_none() && signature.is_none() {
+fn problem(
+    verifier: &Verifier,
+    headers: &[(String, String)],
+    body: &[u8],
+    clock: Clock,
+) -> Option<String> {
+    let has = |name: &str| headers.iter().any(|(known, _)| known == name);
+    if verifier.profile() == "standard" && !has(TIMESTAMP_HEADER) && !has(SIGNATURE_HEADER) {
         let reason = "not signed as Standard Webhooks are: it has no webhook-timestamp and \
-                      webhook-signature; signatures of other profiles are not checked here";
+                      webhook-signature; for another profile, give its name with --profile";
         return Some(reason.to_owned());
     }
-    let wrong: Vec<String> = judge(secrets, message, clock)
+    let wrong: Vec<String> = verifier
+        .judge(headers, body, clock)
         .into_iter()
         .filter(|check| check.status == Status::Fail)
         .map(|check| {
@@ -156,10 +159,16 @@ mod tests {
     use axum::http::Request;
 
     use super::*;
+    use crate::profile::Profiles;
     use crate::sign::{Secret, standard_signature};
 
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     const AT: i64 = 1_614_265_330;
+
+    fn verifier() -> Verifier {
+        let standard = Profiles::default().named("standard").expect("built in").clone();
+        Verifier::by(standard, vec![SECRET.to_owned()], None)
+    }
 
     fn arrival(body: Option<&'static str>, signed: &str) -> Arrival {
         let secret = Secret::parse(SECRET).expect("a secret");
@@ -172,7 +181,7 @@ mod tests {
             .expect("a request");
         let clock = Clock { now: AT, tolerance: None };
         let body = body.map(|body| Bytes::from_static(body.as_bytes()));
-        let mut arrival = Arrival::new(&request.into_parts().0, body, &[SECRET.to_owned()], clock);
+        let mut arrival = Arrival::new(&request.into_parts().0, body, &verifier(), clock);
         arrival.status = 200;
         arrival
     }
@@ -211,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_request_that_nobody_signed_is_told_in_one_line() {
-        let problem = problem(&[], &Message::default(), Clock { now: AT, tolerance: None });
+        let problem = problem(&verifier(), &[], b"{}", Clock { now: AT, tolerance: None });
         assert!(problem.is_some_and(|problem| problem.starts_with("not signed")));
     }
 }

@@ -46,7 +46,7 @@ pub fn judge(texts: &[String], message: &Message, clock: Clock) -> Vec<Check> {
     };
     let timestamp = match &message.timestamp {
         None => missing(TIMESTAMP_HEADER),
-        Some(text) => timestamp(text, clock),
+        Some(text) => timestamp(TIMESTAMP_HEADER, text, clock),
     };
     let secrets = parsed.unwrap_or_default();
     vec![secret, id(message), timestamp, signature(texts, &secrets, message)]
@@ -65,30 +65,30 @@ fn id(message: &Message) -> Check {
     }
 }
 
-fn timestamp(text: &str, clock: Clock) -> Check {
-    const CHECK: &str = TIMESTAMP_HEADER;
+/// Judges a time in unix seconds, as a check of this name.
+pub fn timestamp(check: &'static str, text: &str, clock: Clock) -> Check {
     let Ok(sent) = text.parse::<i64>() else {
-        return Check::fail(CHECK, format!("{text:?} is no integer number of unix seconds"));
+        return Check::fail(check, format!("{text:?} is no integer number of unix seconds"));
     };
     if sent >= MILLISECONDS_FROM {
-        return Check::fail(CHECK, format!("{text} is in milliseconds, and has to be in seconds"));
+        return Check::fail(check, format!("{text} is in milliseconds, and has to be in seconds"));
     }
     let Ok(moment) = jiff::Timestamp::from_second(sent) else {
-        return Check::fail(CHECK, format!("{text} is no time that a clock shows"));
+        return Check::fail(check, format!("{text} is no time that a clock shows"));
     };
     let age = clock.now.saturating_sub(sent);
     let apart = Duration::from_secs(age.unsigned_abs());
     let side = if age < 0 { "in the future" } else { "ago" };
     let finding = format!("{moment}, {} {side}", duration::short(apart));
     let Some(tolerance) = clock.tolerance else {
-        return Check::ok(CHECK, format!("{finding}; not checked"));
+        return Check::ok(check, format!("{finding}; not checked"));
     };
     let Some(excess) = apart.checked_sub(tolerance).filter(|excess| !excess.is_zero()) else {
-        return Check::ok(CHECK, finding);
+        return Check::ok(check, finding);
     };
     let bad = if age < 0 { "too new" } else { "too old" };
     let (excess, tolerance) = (duration::short(excess), duration::short(tolerance));
-    Check::fail(CHECK, format!("{finding}; {bad} by {excess} for a tolerance of {tolerance}"))
+    Check::fail(check, format!("{finding}; {bad} by {excess} for a tolerance of {tolerance}"))
         .mend("is the clock right (timedatectl)? for an old capture: --at or --no-time-check")
 }
 
@@ -143,11 +143,11 @@ mod tests {
     }
 
     /// The parts that are wrong, with what was found.
-    fn wrong(secret: &str, message: &Message, clock: Clock) -> Vec<(&'static str, String)> {
+    fn wrong(secret: &str, message: &Message, clock: Clock) -> Vec<(String, String)> {
         let checks = judge(&[secret.to_owned()], message, clock);
         assert_eq!(checks.len(), 4);
         let failed = checks.into_iter().filter(|check| check.status == Status::Fail);
-        failed.map(|check| (check.check, check.finding)).collect()
+        failed.map(|check| (check.check.into_owned(), check.finding)).collect()
     }
 
     #[test]
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn times_are_told_with_how_far_they_are_off() {
-        let finding = |text: &str| timestamp(text, CLOCK).finding;
+        let finding = |text: &str| timestamp(TIMESTAMP_HEADER, text, CLOCK).finding;
         assert_eq!(finding("1614265330"), "2021-02-25T15:02:10Z, 10s ago");
         assert!(finding("1614265000").ends_with("too old by 40s for a tolerance of 5m"));
         assert!(finding("1614269000").contains("too new by"), "{}", finding("1614269000"));
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn malformed_secrets_and_signatures_are_told_from_wrong_ones() {
         let message = signed(b"{}");
-        let parts = |wrong: Vec<(&'static str, String)>| wrong[0].clone();
+        let parts = |wrong: Vec<(String, String)>| wrong[0].clone();
         let found = wrong("whsec_?", &message, CLOCK);
         assert!(found[0].0 == SECRET && found[0].1.contains("base64"), "{found:?}");
         assert_eq!(found[1].1, "cannot be checked with such a secret");

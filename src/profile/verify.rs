@@ -1,0 +1,219 @@
+//! A received request judged by its profile: every signature is made again and compared.
+//!
+//! What is signed has to be found again in the request: times, type and tenant in the headers that
+//! carry them, the rest in the body.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use subtle::{Choice, ConstantTimeEq};
+
+use super::signature::{Group, Keys, Place, Rule};
+use super::template::{Context, Field, Template};
+use super::{ID_HEADER, Profile};
+use crate::event::Event;
+
+/// A request as its receiver has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// Names and values.
+    pub headers: &'a [(String, String)],
+    /// The body, byte for byte.
+    pub body: &'a [u8],
+    /// The URL it was sent to, where that is known.
+    pub url: Option<&'a str>,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Findings {
+    /// The time of the attempt in unix milliseconds, where a header says it.
+    pub sent_ms: Option<i64>,
+    /// Every place that should carry a signature, and why that is not right.
+    pub signatures: Vec<(String, Result<(), String>)>,
+}
+
+/// What the request says of itself.
+type Known<'a> = HashMap<Field, &'a str>;
+
+impl Profile {
+    /// Judges a request. The keys are those of [`Profile::keys`]; any of them may have signed.
+    pub fn verify(&self, received: &Received<'_>, keys: &Keys, now: Instant) -> Findings {
+        let known = self.known(received);
+        let sent_ms = sent_ms(&known);
+        let mut body = received.body.to_vec();
+        let mut signatures = Vec::new();
+        // From the outside in: what is in the body was there before the headers were made.
+        for group in self.groups.iter().rev() {
+            if let Place::Header(name) = group.place(&self.rules) {
+                let value = header(received, name).ok_or("the header is missing".to_owned());
+                let request = Request { profile: self, known: &known, sent_ms, received };
+                let verdict = value.and_then(|value| request.judge(group, keys, now, value, &body));
+                signatures.push((name.clone(), verdict));
+            }
+        }
+        for group in self.groups.iter().rev() {
+            if let Place::Member(name) = group.place(&self.rules) {
+                let place = format!("member {name}");
+                let Some((before, value)) = cut_member(&body, name) else {
+                    let reason = "the body does not end with this member".to_owned();
+                    signatures.push((place, Err(reason)));
+                    continue;
+                };
+                let request = Request { profile: self, known: &known, sent_ms, received };
+                signatures.push((place, request.judge(group, keys, now, &value, &before)));
+                body = before;
+            }
+        }
+        signatures.reverse();
+        Findings { sent_ms, signatures }
+    }
+
+    /// What headers say, read by the templates that made them.
+    fn known<'a>(&self, received: &Received<'a>) -> Known<'a> {
+        let mut known = Known::new();
+        let mut capture = |template: &Template, name: &str| {
+            if let Some(value) = header(received, name) {
+                known.extend(template.capture(value).unwrap_or_default());
+            }
+        };
+        for (name, template) in &self.headers {
+            capture(template, name);
+        }
+        for rule in &self.rules {
+            if let Place::Header(name) = &rule.place {
+                capture(&rule.value, name);
+            }
+        }
+        known.extend(header(received, ID_HEADER).map(|id| (Field::Id, id)));
+        known
+    }
+}
+
+/// What a signature is held against.
+struct Request<'a> {
+    profile: &'a Profile,
+    known: &'a Known<'a>,
+    sent_ms: Option<i64>,
+    received: &'a Received<'a>,
+}
+
+impl Request<'_> {
+    fn judge(
+        &self,
+        group: &Group,
+        keys: &Keys,
+        now: Instant,
+        value: &str,
+        covered: &[u8],
+    ) -> Result<(), String> {
+        let rules = &self.profile.rules;
+        let speaker = group.speaker(rules);
+        let shape = || format!("it does not look like {}", speaker.value.source());
+        let captured = speaker.value.capture(value).ok_or_else(shape)?;
+        let found = captured.into_iter().find(|(field, _)| *field == Field::Signatures);
+        let (_, found) = found.ok_or_else(shape)?;
+        for rule in group.members(rules) {
+            self.derivable(rule)?;
+        }
+        let event = self.event();
+        let context = Context {
+            event: &event,
+            payload: self.received.body,
+            url: self.received.url.unwrap_or_default(),
+            attempt_ms: self.sent_ms.unwrap_or(0),
+            body: covered,
+            signatures: "",
+        };
+        let expected = group.each(rules, keys, now, &context);
+        if expected.is_empty() {
+            return Err("none of the secrets is a key for it".to_owned());
+        }
+        let pieces: Vec<&str> = match &speaker.separator {
+            Some(separator) => found.split(separator.as_str()).collect(),
+            None => vec![found],
+        };
+        // Every pair is compared in full, so that the time taken says nothing about a match.
+        let mut matched = Choice::from(0);
+        for expected in &expected {
+            for piece in &pieces {
+                matched |= expected.as_bytes().ct_eq(piece.as_bytes());
+            }
+        }
+        if matched.into() {
+            Ok(())
+        } else {
+            Err("does not match: another secret, or what it covers was changed".to_owned())
+        }
+    }
+
+    /// Whether the request tells all that a signature covers.
+    fn derivable(&self, rule: &Rule) -> Result<(), String> {
+        let Some(signed) = &rule.signed else { return Ok(()) };
+        for field in signed.fields() {
+            let told = match field {
+                Field::Body => true,
+                Field::Payload => self.profile.sends_bare_payload(),
+                Field::Url => self.received.url.is_some(),
+                Field::AttemptUnix | Field::AttemptUnixMs | Field::AttemptRfc3339 => {
+                    self.sent_ms.is_some()
+                }
+                other => self.known.contains_key(&other),
+            };
+            if !told {
+                return Err(format!(
+                    "cannot be checked: it covers {field}, which is not known here"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&self) -> Event {
+        let text = |field: Field| self.known.get(&field).map(|text| (*text).to_owned());
+        let created = |field, unit: i64| {
+            self.known.get(&field).and_then(|text| text.parse::<i64>().ok()).map(|n| n * unit)
+        };
+        let written = self.known.get(&Field::CreatedRfc3339).and_then(|text| millis(text));
+        Event {
+            seq: 0,
+            id: text(Field::Id).unwrap_or_default(),
+            event_type: text(Field::Type).unwrap_or_default(),
+            tenant: text(Field::Tenant),
+            live: self.known.get(&Field::Live) == Some(&"true"),
+            created_us: created(Field::CreatedUnixMs, 1_000)
+                .or(written.map(|ms| ms * 1_000))
+                .or(created(Field::CreatedUnix, 1_000_000))
+                .unwrap_or(0),
+            payload: None,
+        }
+    }
+}
+
+fn header<'a>(received: &Received<'a>, name: &str) -> Option<&'a str> {
+    let mut headers = received.headers.iter();
+    headers.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+}
+
+fn millis(rfc3339: &str) -> Option<i64> {
+    rfc3339.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
+}
+
+fn sent_ms(known: &Known<'_>) -> Option<i64> {
+    let number = |field| known.get(&field).and_then(|text: &&str| text.parse::<i64>().ok());
+    number(Field::AttemptUnixMs)
+        .or_else(|| known.get(&Field::AttemptRfc3339).and_then(|text| millis(text)))
+        .or_else(|| number(Field::AttemptUnix).and_then(|seconds| seconds.checked_mul(1000)))
+}
+
+/// The body as it was before its last member was put in, and the value of that.
+fn cut_member(body: &[u8], name: &str) -> Option<(Vec<u8>, String)> {
+    let text = std::str::from_utf8(body).ok()?;
+    let inner = text.trim_end().strip_suffix('}')?.strip_suffix('"')?;
+    let start = format!("\"{name}\":\"");
+    let at = inner.rfind(&start)?;
+    let value = inner[at + start.len()..].to_owned();
+    let before = text[..at].strip_suffix(',').unwrap_or(&text[..at]);
+    let behind = &text[inner.len() + 1..];
+    Some((format!("{before}{behind}").into_bytes(), value))
+}
