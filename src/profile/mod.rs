@@ -5,6 +5,7 @@
 //! in their configuration; `read.rs` reads both, `write.rs` writes them back.
 
 mod escape;
+mod field;
 mod payload;
 pub mod read;
 pub mod registry;
@@ -23,10 +24,11 @@ use crate::retry::Schedule;
 use crate::sign::key::KeyError;
 use crate::statuses::Statuses;
 use escape::Escape;
+use field::Field;
 pub use registry::{Profiles, UnknownProfile};
 pub use signature::Keys;
 use signature::{Group, Place, Rule};
-use template::{Context, Field, NotAnObject, Template};
+use template::{Context, NotAnObject, Template};
 
 /// The header that carries the event id, the same on every attempt and in every profile.
 pub const ID_HEADER: &str = "webhook-id";

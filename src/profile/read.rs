@@ -8,8 +8,9 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 use super::escape::Escape;
+use super::field::Site;
 use super::signature::Group;
-use super::template::{Site, Template};
+use super::template::Template;
 use super::{CONTENT_TYPE, ID_HEADER, LONGEST_TIMEOUT, Profile};
 use crate::config::duration;
 use crate::config::keys::closest;

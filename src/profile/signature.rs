@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::Unsatisfied;
-use super::template::{Context, Field, Template};
+use super::field::Field;
+use super::template::{Context, Template};
 use crate::sign::key::{Algorithm, Encoding, Key, KeyError, KeyForm, Named};
 
 /// Where signatures go.

@@ -3,9 +3,10 @@
 
 use super::Profile;
 use super::escape::Escape;
+use super::field::Field;
 use super::payload;
 use super::signature::Place;
-use super::template::{Context, Field};
+use super::template::Context;
 use crate::event::Event;
 
 impl Profile {

@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use subtle::{Choice, ConstantTimeEq};
 
+use super::field::Field;
 use super::signature::{Group, Keys, Place, Rule};
-use super::template::{Context, Field, Template};
+use super::template::{Context, Template};
 use super::{ID_HEADER, Profile};
 use crate::event::Event;
 

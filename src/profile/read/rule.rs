@@ -5,8 +5,9 @@ use std::ops::Range;
 use toml::de::DeValue;
 
 use super::{Reader, Table, header_name};
+use crate::profile::field::{Field, Site};
 use crate::profile::signature::{Place, Rule, Which};
-use crate::profile::template::{Field, Site, Template, TemplateError};
+use crate::profile::template::{Template, TemplateError};
 use crate::sign::key::{Algorithm, Encoding, KeyForm, Named};
 
 /// Most signatures of a profile.
