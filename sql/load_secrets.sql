@@ -1,6 +1,6 @@
--- load_secrets: the secrets that have not expired, newest first.
-SELECT p.endpoint, s.secret,
+-- load_secrets: the secrets that sign, newest first; which of them do is said by signing_secrets.
+-- Serves itself from secrets_endpoint and secrets_tenant.
+SELECT s.endpoint, s.secret,
        (extract(epoch FROM s.expires_at - statement_timestamp()) * 1000000)::bigint AS expires_in_us
-FROM outbox.secrets s JOIN outbox.endpoints p ON p.id = s.endpoint_id
-WHERE s.expires_at IS NULL OR s.expires_at > statement_timestamp()
-ORDER BY p.endpoint, s.created_at DESC
+FROM outbox.signing_secrets s
+ORDER BY s.endpoint, s.created_at DESC, s.number DESC

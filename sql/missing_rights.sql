@@ -5,6 +5,7 @@ FROM (VALUES
     ('outbox.events', 'SELECT'), ('outbox.events', 'DELETE'), ('outbox.queue', 'SELECT'),
     ('outbox.queue', 'UPDATE'), ('outbox.queue', 'DELETE'), ('outbox.endpoints', 'SELECT'),
     ('outbox.secrets', 'SELECT'), ('outbox.secrets', 'INSERT'), ('outbox.endpoint_revision', 'SELECT'),
+    ('outbox.signing_secrets', 'SELECT'),
     ('outbox.work', 'SELECT'), ('outbox.work', 'INSERT'), ('outbox.work', 'UPDATE'), ('outbox.work', 'DELETE'),
     ('outbox.history', 'INSERT'), ('outbox.endpoint_minutes', 'INSERT'), ('outbox.endpoint_minutes', 'UPDATE'),
     ('outbox.endpoint_minutes', 'SELECT'), ('outbox.history', 'SELECT'), ('outbox.instances', 'SELECT'),
@@ -14,9 +15,13 @@ WHERE NOT has_table_privilege(object, privilege)
 UNION ALL
 SELECT format('EXECUTE on %s: GRANT outbox_daemon TO %I;', routine, current_user)
 FROM (VALUES ('outbox.maintain_history(interval, int)'), ('outbox.disable_endpoint(int, text)'),
-             ('outbox.generate_secret()'), ('outbox.cancel_work(int, text, bigint)')) AS needed (routine)
+             ('outbox.url_key(text)'), ('outbox.cancel_work(int, text, bigint)')) AS needed (routine)
 WHERE NOT has_function_privilege(routine, 'EXECUTE')
 UNION ALL
 SELECT format('UPDATE (state, state_reason) on outbox.endpoints: GRANT outbox_daemon TO %I;', current_user)
 WHERE NOT has_column_privilege('outbox.endpoints', 'state', 'UPDATE')
    OR NOT has_column_privilege('outbox.endpoints', 'state_reason', 'UPDATE')
+UNION ALL
+SELECT format('UPDATE (secret, public_key) on outbox.secrets: GRANT outbox_daemon TO %I;', current_user)
+WHERE NOT has_column_privilege('outbox.secrets', 'secret', 'UPDATE')
+   OR NOT has_column_privilege('outbox.secrets', 'public_key', 'UPDATE')

@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Mutex;
 
+use crate::config::Config;
 use crate::deliver::Deliverer;
 use crate::endpoint::{EndpointKey, EndpointRow, Endpoints, Rules};
-use crate::profile::Profiles;
+use crate::sign;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::secrets::Stored;
 
 /// Loads endpoints when they have changed.
 pub struct Catalogue {
@@ -57,14 +59,17 @@ impl Catalogue {
     }
 
     async fn load(&self, first: &mut bool) -> Result<Arc<Endpoints>, StoreError> {
-        let (mut revision, mut rows) = self.store.load_endpoints().await?;
-        let sender = self.deliverer.sender();
         let config = self.deliverer.config();
+        let secrets = &config.secrets;
+        // Before they are read, so that the change is part of what is read. Sweeping tries again.
+        if let Err(error) = self.store.seal_plain(secrets).await {
+            tracing::warn!(%error, "secrets that arrived in plain text are not encrypted yet");
+        }
+        let (mut revision, mut rows) = self.store.load_endpoints(&secrets.keyring).await?;
+        let sender = self.deliverer.sender();
         let rules = Rules { policy: sender.policy(), profiles: &config.profiles };
-        if *first && self.mend(&rows, rules).await?
-            || self.give_secrets(&rows, rules.profiles).await?
-        {
-            (revision, rows) = self.store.load_endpoints().await?;
+        if *first && self.mend(&rows, rules).await? || self.give_secrets(&rows, &config).await? {
+            (revision, rows) = self.store.load_endpoints(&secrets.keyring).await?;
         }
         *first = false;
         let (endpoints, invalid) = Endpoints::build(revision, &rows, rules);
@@ -106,15 +111,23 @@ impl Catalogue {
     async fn give_secrets(
         &self,
         rows: &[EndpointRow],
-        profiles: &Profiles,
+        config: &Config,
     ) -> Result<bool, StoreError> {
-        let generates = |row: &&EndpointRow| {
-            profiles.named(&row.profile).is_ok_and(|profile| profile.generates_secrets())
+        let wants_one = |row: &&EndpointRow| {
+            let profile = config.profiles.named(&row.profile);
+            row.state == "active"
+                && row.secrets.is_empty()
+                && row.secret_problem.is_none()
+                && profile.is_ok_and(|profile| profile.generates_secrets())
         };
         let mut gave = false;
-        let without = rows.iter().filter(|row| row.secrets.is_empty() && row.state == "active");
-        for row in without.filter(generates) {
-            self.store.give_secret(row.key).await?;
+        for row in rows.iter().filter(wants_one) {
+            let generated = sign::generate().map_err(|error| error.to_string());
+            let stored = generated.and_then(|plain| {
+                Stored::new(&plain, &config.secrets).map_err(|error| error.to_string())
+            });
+            let stored = stored.map_err(StoreError::Unfit)?;
+            self.store.give_secret(row.key, &stored).await?;
             gave = true;
         }
         Ok(gave)

@@ -67,7 +67,7 @@ pub struct EndpointRow {
     pub timeout_us: Option<i64>,
     /// A retry schedule.
     pub retry: Option<String>,
-    /// Statuses that count as success.
+    /// Statuses that count as success, in place of the profile's.
     pub success: Option<String>,
     /// Requests at once.
     pub max_in_flight: Option<i32>,
@@ -81,6 +81,8 @@ pub struct EndpointRow {
     pub row_version: String,
     /// The secrets, newest first, each with the time it expires at.
     pub secrets: Vec<(String, Option<Instant>)>,
+    /// Why a secret of it cannot be opened.
+    pub secret_problem: Option<String>,
 }
 
 /// An endpoint ready to be sent to.
@@ -135,6 +137,9 @@ impl Endpoint {
         let success = success.map_err(|error| format!("success: {error}"))?;
         if row.ordered {
             return Err("ordered: this version does not deliver in order".to_owned());
+        }
+        if let Some(problem) = &row.secret_problem {
+            return Err(format!("secret: {problem}"));
         }
         Ok(Self {
             key: row.key,

@@ -13,6 +13,7 @@ pub mod retry_after;
 pub mod matching;
 pub mod guard;
 pub mod sign;
+pub mod seal;
 pub mod profile;
 pub mod endpoint;
 pub mod config;

@@ -13,6 +13,7 @@ CREATE TABLE outbox.endpoints (
     headers         json NOT NULL DEFAULT '{}',
     timeout         interval,
     retry           text,
+    success         text,
     max_in_flight   int,
     rate_per_second double precision,
     ordered         boolean NOT NULL DEFAULT false,
@@ -46,6 +47,8 @@ COMMENT ON COLUMN outbox.endpoints.active IS 'False: no new deliveries; those th
 COMMENT ON COLUMN outbox.endpoints.headers IS 'Static extra headers, a JSON object of strings';
 COMMENT ON COLUMN outbox.endpoints.timeout IS 'Whole request, per attempt, 60 s at most; null: delivery.timeout';
 COMMENT ON COLUMN outbox.endpoints.retry IS 'Retry schedule, as delivery.retry; null: the profile''s or delivery.retry';
+COMMENT ON COLUMN outbox.endpoints.success IS
+    'Statuses that count as success, such as 200 or 2xx or 200-204 409; null: the profile''s';
 COMMENT ON COLUMN outbox.endpoints.max_in_flight IS 'Requests at once; null: delivery.max_in_flight_per_endpoint';
 COMMENT ON COLUMN outbox.endpoints.rate_per_second IS 'Most requests a second by one daemon; null: no limit';
 COMMENT ON COLUMN outbox.endpoints.ordered IS
@@ -55,25 +58,82 @@ COMMENT ON COLUMN outbox.endpoints.state IS 'active, paused (deliveries wait), d
 COMMENT ON COLUMN outbox.endpoints.state_reason IS 'Why it is in that state';
 COMMENT ON COLUMN outbox.endpoints.created_at IS 'When it was created';
 COMMENT ON COLUMN outbox.endpoints.updated_at IS 'When it was last changed';
-CREATE INDEX endpoints_url ON outbox.endpoints USING hash (url);
+
+CREATE FUNCTION outbox.url_key(url text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS
+$$
+    -- m: scheme, user and password, host, port, path, query. What is no URL is its own key.
+    SELECT CASE WHEN m IS NULL THEN url_key.url ELSE
+        scheme || '://' || coalesce(m[2], '') || lower(m[3] COLLATE "C")
+        || CASE WHEN port = '' OR (scheme, port) IN (('http', '80'), ('https', '443')) THEN '' ELSE ':' || port END
+        || coalesce(m[5], '/') || coalesce(m[6], '') END
+    FROM (SELECT regexp_match(btrim(url_key.url, E' \t\r\n'),
+              '^([a-z][a-z0-9+.-]*)://([^/?#]*@)?(\[[^]/?#]*\]|[^/?#:@]*)(:[0-9]*)?(/[^?#]*)?(\?[^#]*)?(?:#.*)?$', 'i')
+    ) AS parts (m)
+    CROSS JOIN LATERAL (SELECT lower(m[1] COLLATE "C"), ltrim(coalesce(m[4], ''), ':0')) AS plain (scheme, port)
+$$;
+COMMENT ON FUNCTION outbox.url_key(text) IS
+    'The same text for every spelling of a URL: case of scheme and host, default port, empty path and fragment';
+CREATE INDEX endpoints_url ON outbox.endpoints USING hash (outbox.url_key(url));
 
 CREATE TABLE outbox.secrets (
-    endpoint_id text NOT NULL REFERENCES outbox.endpoints (id) ON DELETE CASCADE ON UPDATE CASCADE,
+    number      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    endpoint_id text REFERENCES outbox.endpoints (id) ON DELETE CASCADE ON UPDATE CASCADE,
+    tenant      text,
     secret      text NOT NULL,
+    public_key  text,
+    shown       boolean NOT NULL DEFAULT true,
     created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     expires_at  timestamptz,
-    CONSTRAINT secrets_size CHECK (length(secret) BETWEEN 1 AND 1024),
+    CONSTRAINT secrets_owner CHECK (num_nonnulls(endpoint_id, tenant) = 1),
+    CONSTRAINT secrets_tenant_size CHECK (length(tenant) BETWEEN 1 AND 256),
+    -- A sealed text is longer than what is in it, and whatever fits plain has to fit sealed.
+    CONSTRAINT secrets_size
+        CHECK (length(secret) BETWEEN 1 AND CASE WHEN secret LIKE 'sealed:%' THEN 8192 ELSE 1024 END),
+    CONSTRAINT secrets_public_key_form CHECK (public_key ~ '^whpk_[A-Za-z0-9+/=]{1,128}$'),
     CONSTRAINT secrets_expires_at_range
         CHECK (expires_at >= '1970-01-01 00:00:00Z' AND expires_at < '9999-01-01 00:00:00Z')
 );
-COMMENT ON TABLE outbox.secrets IS 'Signing secrets; every one that has not expired signs, newest first';
-COMMENT ON COLUMN outbox.secrets.endpoint_id IS 'endpoints.id';
-COMMENT ON COLUMN outbox.secrets.secret IS 'The secret as the receiver knows it, such as whsec_...';
+COMMENT ON TABLE outbox.secrets IS 'Signing secrets of endpoints and of tenants; view signing_secrets says which are used';
+COMMENT ON COLUMN outbox.secrets.number IS 'Number of the secret';
+COMMENT ON COLUMN outbox.secrets.endpoint_id IS 'endpoints.id of the endpoint that owns it; null: a tenant does';
+COMMENT ON COLUMN outbox.secrets.tenant IS 'Tenant that owns it, for all its endpoints; null: an endpoint does';
+COMMENT ON COLUMN outbox.secrets.secret IS
+    'The secret as the receiver knows it, such as whsec_..., or sealed under a master key: sealed:v1:...';
+COMMENT ON COLUMN outbox.secrets.public_key IS 'Of an Ed25519 key, what receivers verify with, and no secret: whpk_...';
+COMMENT ON COLUMN outbox.secrets.shown IS 'False: generated, and shown to nobody yet';
 COMMENT ON COLUMN outbox.secrets.created_at IS 'When it became active';
 COMMENT ON COLUMN outbox.secrets.expires_at IS 'When it stops signing after a rotation; null: never';
 CREATE INDEX secrets_endpoint ON outbox.secrets (endpoint_id);
+CREATE INDEX secrets_tenant ON outbox.secrets (tenant) WHERE tenant IS NOT NULL;
+CREATE INDEX secrets_plain ON outbox.secrets (number) WHERE secret NOT LIKE 'sealed:%';
 
--- Written only by changes of endpoints; every fan-out reads it in its own snapshot, so an event
+CREATE VIEW outbox.signing_secrets AS
+    SELECT endpoint, number, secret, public_key, created_at, expires_at
+    FROM (
+        SELECT *, min(preference) OVER (PARTITION BY endpoint) AS best
+        FROM (
+            SELECT p.endpoint, s.number, s.secret, s.public_key, s.created_at, s.expires_at,
+                   CASE WHEN s.shown THEN 1 ELSE 3 END AS preference
+            FROM outbox.secrets s JOIN outbox.endpoints p ON p.id = s.endpoint_id
+            WHERE s.expires_at IS NULL OR s.expires_at > statement_timestamp()
+            UNION ALL
+            SELECT p.endpoint, s.number, s.secret, s.public_key, s.created_at, s.expires_at, 2
+            FROM outbox.secrets s JOIN outbox.endpoints p ON p.tenant = s.tenant
+            WHERE s.expires_at IS NULL OR s.expires_at > statement_timestamp()
+        ) AS active
+    ) AS preferred
+    WHERE preference = best;
+COMMENT ON VIEW outbox.signing_secrets IS
+    'Which secrets sign for an endpoint: its own; without one its tenant''s; without one its own that nobody has seen';
+COMMENT ON COLUMN outbox.signing_secrets.endpoint IS 'endpoints.endpoint';
+COMMENT ON COLUMN outbox.signing_secrets.number IS 'secrets.number';
+COMMENT ON COLUMN outbox.signing_secrets.secret IS 'secrets.secret';
+COMMENT ON COLUMN outbox.signing_secrets.public_key IS 'secrets.public_key';
+COMMENT ON COLUMN outbox.signing_secrets.created_at IS 'secrets.created_at';
+COMMENT ON COLUMN outbox.signing_secrets.expires_at IS 'secrets.expires_at';
+
+-- Written only by changes of endpoints and secrets; every fan-out reads it in its own snapshot, so an event
 -- is never matched against endpoints older than itself.
 CREATE TABLE outbox.endpoint_revision (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -94,9 +154,11 @@ END
 $$;
 COMMENT ON FUNCTION outbox.bump_endpoint_revision() IS 'Tells the daemons that endpoints or secrets changed';
 REVOKE ALL ON FUNCTION outbox.bump_endpoint_revision() FROM PUBLIC;
-CREATE TRIGGER bump_revision AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON outbox.endpoints
+-- Before the statement, so that whoever changes several rows locks this one first: two of them then wait
+-- for each other here, and never in a circle.
+CREATE TRIGGER bump_revision BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON outbox.endpoints
     FOR EACH STATEMENT EXECUTE FUNCTION outbox.bump_endpoint_revision();
-CREATE TRIGGER bump_revision AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON outbox.secrets
+CREATE TRIGGER bump_revision BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON outbox.secrets
     FOR EACH STATEMENT EXECUTE FUNCTION outbox.bump_endpoint_revision();
 
 CREATE FUNCTION outbox.before_endpoint_change() RETURNS trigger
@@ -108,9 +170,11 @@ BEGIN
         NEW.updated_at := clock_timestamp();
         -- A mended definition gets a new chance; the daemon judges it again.
         IF OLD.state = 'invalid' AND NEW.state = 'invalid'
-            AND (NEW.url, NEW.events, NEW.profile, NEW.headers::text, NEW.timeout, NEW.retry, NEW.ordered)
+            AND (NEW.url, NEW.events, NEW.profile, NEW.headers::text, NEW.timeout, NEW.retry, NEW.success,
+                NEW.ordered)
                 IS DISTINCT FROM
-                (OLD.url, OLD.events, OLD.profile, OLD.headers::text, OLD.timeout, OLD.retry, OLD.ordered)
+                (OLD.url, OLD.events, OLD.profile, OLD.headers::text, OLD.timeout, OLD.retry, OLD.success,
+                OLD.ordered)
         THEN
             NEW.state := 'active';
             NEW.state_reason := NULL;
@@ -124,9 +188,26 @@ REVOKE ALL ON FUNCTION outbox.before_endpoint_change() FROM PUBLIC;
 CREATE TRIGGER before_change BEFORE INSERT OR UPDATE ON outbox.endpoints
     FOR EACH ROW EXECUTE FUNCTION outbox.before_endpoint_change();
 
+CREATE FUNCTION outbox.after_secret_insert() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+BEGIN
+    UPDATE outbox.endpoints p SET state = 'active', state_reason = NULL
+    FROM inserted i
+    WHERE p.state = 'invalid' AND (p.id = i.endpoint_id OR p.tenant = i.tenant);
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION outbox.after_secret_insert() IS 'Lets an invalid endpoint try again with its new secret';
+REVOKE ALL ON FUNCTION outbox.after_secret_insert() FROM PUBLIC;
+CREATE TRIGGER after_insert AFTER INSERT ON outbox.secrets
+    REFERENCING NEW TABLE AS inserted
+    FOR EACH STATEMENT EXECUTE FUNCTION outbox.after_secret_insert();
+
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.endpoints, outbox.secrets TO outbox_admin;
 GRANT SELECT, UPDATE (state, state_reason) ON outbox.endpoints TO outbox_daemon;
-GRANT SELECT, INSERT, DELETE ON outbox.secrets TO outbox_daemon;
+GRANT SELECT, INSERT, UPDATE (secret, public_key), DELETE ON outbox.secrets TO outbox_daemon;
+GRANT SELECT ON outbox.signing_secrets TO outbox_admin, outbox_daemon;
 GRANT SELECT ON outbox.endpoint_revision TO outbox_daemon, outbox_admin;
 
 INSERT INTO outbox.migrations (version, name) VALUES (3, 'endpoints');

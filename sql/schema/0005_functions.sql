@@ -44,7 +44,9 @@ COMMENT ON FUNCTION outbox.generate_secret() IS 'A new random secret in the form
 
 CREATE FUNCTION outbox.subscribe(
     url text, events text[] DEFAULT '{*}', tenant text DEFAULT NULL, profile text DEFAULT 'standard',
-    secret text DEFAULT NULL, name text DEFAULT NULL, live boolean DEFAULT NULL, description text DEFAULT NULL
+    secret text DEFAULT NULL, name text DEFAULT NULL, live boolean DEFAULT NULL, description text DEFAULT NULL,
+    active boolean DEFAULT true, headers json DEFAULT NULL, timeout interval DEFAULT NULL, retry text DEFAULT NULL,
+    success text DEFAULT NULL
 ) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$
@@ -57,20 +59,23 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Write it like https://example.com/hooks';
     END IF;
     -- Two subscriptions of one URL at the same moment must not become two endpoints.
-    PERFORM pg_advisory_xact_lock(hashtext('outboxd'), hashtext(coalesce(subscribe.tenant, '') || ' ' || subscribe.url));
+    PERFORM pg_advisory_xact_lock(hashtext('outboxd'),
+                                  hashtext(coalesce(subscribe.tenant, '') || ' ' || outbox.url_key(subscribe.url)));
     SELECT e.id INTO subscribed FROM outbox.endpoints e
-    WHERE e.url = subscribe.url AND e.tenant IS NOT DISTINCT FROM subscribe.tenant
+    WHERE outbox.url_key(e.url) = outbox.url_key(subscribe.url) AND e.tenant IS NOT DISTINCT FROM subscribe.tenant
     ORDER BY e.endpoint LIMIT 1;
     IF FOUND THEN
         UPDATE outbox.endpoints e
-        SET events = subscribe.events, profile = subscribe.profile, active = true,
+        SET events = subscribe.events, profile = subscribe.profile, active = coalesce(subscribe.active, true),
             live = subscribe.live, name = coalesce(subscribe.name, e.name),
             description = coalesce(subscribe.description, e.description),
+            headers = coalesce(subscribe.headers, e.headers), timeout = coalesce(subscribe.timeout, e.timeout),
+            retry = coalesce(subscribe.retry, e.retry), success = coalesce(subscribe.success, e.success),
             state = CASE WHEN e.state = 'disabled' THEN 'active' ELSE e.state END,
             state_reason = CASE WHEN e.state = 'disabled' THEN NULL ELSE e.state_reason END
         WHERE e.id = subscribed;
         IF subscribe.secret IS NOT NULL
-            AND NOT EXISTS (SELECT FROM outbox.secrets s WHERE s.endpoint_id = subscribed
+            AND NOT EXISTS (SELECT FROM outbox.secrets s WHERE s.endpoint_id = subscribed AND s.shown
                             AND s.secret = subscribe.secret AND s.expires_at IS NULL)
         THEN
             DELETE FROM outbox.secrets s WHERE s.endpoint_id = subscribed;
@@ -78,16 +83,24 @@ BEGIN
         END IF;
         RETURN subscribed;
     END IF;
-    INSERT INTO outbox.endpoints (name, url, events, tenant, profile, live, description)
+    INSERT INTO outbox.endpoints (name, url, events, tenant, profile, live, description, active, headers, timeout,
+                                  retry, success)
     VALUES (subscribe.name, subscribe.url, coalesce(subscribe.events, '{*}'), subscribe.tenant,
-            coalesce(subscribe.profile, 'standard'), subscribe.live, subscribe.description)
+            coalesce(subscribe.profile, 'standard'), subscribe.live, subscribe.description,
+            coalesce(subscribe.active, true), coalesce(subscribe.headers, '{}'), subscribe.timeout, subscribe.retry,
+            subscribe.success)
     RETURNING id INTO subscribed;
-    INSERT INTO outbox.secrets (endpoint_id, secret)
-    VALUES (subscribed, coalesce(subscribe.secret, outbox.generate_secret()));
+    IF subscribe.secret IS NOT NULL THEN
+        INSERT INTO outbox.secrets (endpoint_id, secret) VALUES (subscribed, subscribe.secret);
+    ELSIF NOT EXISTS (SELECT FROM outbox.secrets s WHERE s.tenant = subscribe.tenant
+                      AND (s.expires_at IS NULL OR s.expires_at > clock_timestamp()))
+    THEN
+        INSERT INTO outbox.secrets (endpoint_id, secret, shown) VALUES (subscribed, outbox.generate_secret(), false);
+    END IF;
     RETURN subscribed;
 END
 $$;
-COMMENT ON FUNCTION outbox.subscribe(text, text[], text, text, text, text, boolean, text) IS
+COMMENT ON FUNCTION outbox.subscribe(text, text[], text, text, text, text, boolean, text, boolean, json, interval, text, text) IS
     'Creates an endpoint, or updates the one this tenant has for the URL; returns its id';
 
 CREATE FUNCTION outbox.unsubscribe(endpoint text) RETURNS void
@@ -125,22 +138,68 @@ CREATE FUNCTION outbox.rotate_secret(
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$
 DECLARE
-    owner_id text := (outbox.find_endpoint(rotate_secret.endpoint)).id;
+    owner outbox.endpoints := outbox.find_endpoint(rotate_secret.endpoint);
     fresh text := coalesce(rotate_secret.new_secret, outbox.generate_secret());
 BEGIN
     IF overlap < interval '0' THEN
         RAISE EXCEPTION 'the overlap % is negative', overlap USING ERRCODE = 'invalid_parameter_value';
     END IF;
     DELETE FROM outbox.secrets s
-    WHERE s.endpoint_id = owner_id AND (s.expires_at <= clock_timestamp() OR s.secret = fresh);
-    UPDATE outbox.secrets s SET expires_at = least(s.expires_at, clock_timestamp() + overlap)
-    WHERE s.endpoint_id = owner_id;
-    INSERT INTO outbox.secrets (endpoint_id, secret) VALUES (owner_id, fresh);
+    WHERE s.endpoint_id = owner.id AND (s.expires_at <= clock_timestamp() OR s.secret = fresh);
+    -- What has signed so far signs on, be it the tenant's.
+    INSERT INTO outbox.secrets (endpoint_id, secret, public_key, created_at, expires_at)
+    SELECT owner.id, n.secret, n.public_key, n.created_at, n.expires_at
+    FROM outbox.signing_secrets n JOIN outbox.secrets s USING (number)
+    WHERE n.endpoint = owner.endpoint AND s.tenant IS NOT NULL AND n.secret <> fresh;
+    UPDATE outbox.secrets s
+    SET expires_at = least(s.expires_at, clock_timestamp() + overlap),
+        shown = s.shown OR s.number IN (SELECT n.number FROM outbox.signing_secrets n WHERE n.endpoint = owner.endpoint)
+    WHERE s.endpoint_id = owner.id;
+    INSERT INTO outbox.secrets (endpoint_id, secret) VALUES (owner.id, fresh);
     RETURN fresh;
 END
 $$;
 COMMENT ON FUNCTION outbox.rotate_secret(text, text, interval) IS
     'Makes a secret the newest; the others sign too until the overlap ends; returns the new one';
+
+CREATE FUNCTION outbox.set_tenant_secret(
+    tenant text, secret text DEFAULT NULL, overlap interval DEFAULT '0'
+) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+    fresh text := coalesce(set_tenant_secret.secret, outbox.generate_secret());
+BEGIN
+    IF coalesce(set_tenant_secret.tenant, '') = '' THEN
+        RAISE EXCEPTION 'there is no tenant to set the secret of' USING ERRCODE = 'not_null_violation';
+    END IF;
+    IF overlap < interval '0' THEN
+        RAISE EXCEPTION 'the overlap % is negative', overlap USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    DELETE FROM outbox.secrets s
+    WHERE s.tenant = set_tenant_secret.tenant AND (s.expires_at <= clock_timestamp() OR s.secret = fresh);
+    UPDATE outbox.secrets s SET expires_at = least(s.expires_at, clock_timestamp() + overlap)
+    WHERE s.tenant = set_tenant_secret.tenant;
+    INSERT INTO outbox.secrets (tenant, secret) VALUES (set_tenant_secret.tenant, fresh);
+    RETURN fresh;
+END
+$$;
+COMMENT ON FUNCTION outbox.set_tenant_secret(text, text, interval) IS
+    'Makes a secret the one that the tenant''s endpoints share, unless they have their own; returns it';
+
+CREATE FUNCTION outbox.remove_tenant_secret(tenant text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+    removed bigint;
+BEGIN
+    DELETE FROM outbox.secrets s WHERE s.tenant = remove_tenant_secret.tenant;
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN removed;
+END
+$$;
+COMMENT ON FUNCTION outbox.remove_tenant_secret(text) IS
+    'Removes the secrets of a tenant; endpoints left without one are given their own; returns how many';
 
 CREATE FUNCTION outbox.send_test(endpoint text) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
@@ -237,11 +296,14 @@ COMMENT ON FUNCTION outbox.disable_endpoint(int, text) IS
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA outbox FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-    outbox.subscribe(text, text[], text, text, text, text, boolean, text), outbox.unsubscribe(text),
+    outbox.subscribe(text, text[], text, text, text, text, boolean, text, boolean, json, interval, text, text),
+    outbox.unsubscribe(text), outbox.set_tenant_secret(text, text, interval), outbox.remove_tenant_secret(text),
     outbox.pause(text, text), outbox.resume(text), outbox.rotate_secret(text, text, interval),
     outbox.send_test(text), outbox.replay(text, text), outbox.replay_failed(text, timestamptz, timestamptz),
     outbox.cancel(text, text), outbox.generate_secret(), outbox.find_endpoint(text), outbox.find_event(text)
     TO outbox_admin;
-GRANT EXECUTE ON FUNCTION outbox.disable_endpoint(int, text), outbox.generate_secret() TO outbox_daemon;
+GRANT EXECUTE ON FUNCTION outbox.disable_endpoint(int, text) TO outbox_daemon;
+-- The index of the endpoints calls it, as whoever changes one.
+GRANT EXECUTE ON FUNCTION outbox.url_key(text) TO outbox_admin, outbox_daemon;
 
 INSERT INTO outbox.migrations (version, name) VALUES (5, 'functions');

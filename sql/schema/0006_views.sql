@@ -92,6 +92,19 @@ COMMENT ON COLUMN outbox.endpoint_health.oldest_pending_seconds IS 'Age of the o
 COMMENT ON COLUMN outbox.endpoint_health.last_success_at IS 'Last successful attempt';
 COMMENT ON COLUMN outbox.endpoint_health.last_failure_at IS 'Last failed attempt';
 
+CREATE VIEW outbox.public_keys AS
+    SELECT p.id AS endpoint_id, p.name AS endpoint_name, p.tenant, s.public_key, s.created_at, s.expires_at
+    FROM outbox.signing_secrets s JOIN outbox.endpoints p ON p.endpoint = s.endpoint
+    WHERE s.public_key IS NOT NULL;
+COMMENT ON VIEW outbox.public_keys IS 'One row per endpoint and Ed25519 key that signs for it, its tenant''s included';
+COMMENT ON COLUMN outbox.public_keys.endpoint_id IS 'endpoints.id';
+COMMENT ON COLUMN outbox.public_keys.endpoint_name IS 'endpoints.name';
+COMMENT ON COLUMN outbox.public_keys.tenant IS 'endpoints.tenant';
+COMMENT ON COLUMN outbox.public_keys.public_key IS 'What receivers verify with: whpk_...';
+COMMENT ON COLUMN outbox.public_keys.created_at IS 'When the key became active';
+COMMENT ON COLUMN outbox.public_keys.expires_at IS 'When it stops signing; null: never';
+
+GRANT SELECT ON outbox.public_keys TO outbox_admin, outbox_daemon, outbox_reader;
 GRANT SELECT ON outbox.deliveries, outbox.attempts, outbox.endpoint_health, outbox.endpoint_names
     TO outbox_admin, outbox_daemon;
 GRANT SELECT ON outbox.deliveries, outbox.endpoint_health, outbox.endpoint_names TO outbox_reader;

@@ -99,7 +99,7 @@ fn named_database(global: &Global) -> Result<Option<Config>, Failure> {
     if global.config.is_none() && !NAMING.iter().any(|name| names(name)) {
         return Ok(None);
     }
-    let Loaded { config, settings, warnings } = global.load()?;
+    let Loaded { config, settings, warnings, .. } = global.load()?;
     for warning in &warnings {
         eprintln!("outboxd: {warning}");
     }

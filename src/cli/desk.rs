@@ -8,12 +8,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cli::Global;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Code, Failure};
 use crate::cli::output::Row;
-use crate::config::{Config, duration};
+use crate::config::{Config, Storage, duration};
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::manage::{MOMENT, Query};
+use crate::store::manage::{Choice, MOMENT, Query};
+use crate::store::secrets::{Rewrapped, Stored};
 
 /// The SQLSTATE of a value that is there already.
 const UNIQUE_VIOLATION: &str = "23505";
@@ -119,8 +120,59 @@ impl Desk {
     ///
     /// # Errors
     /// What the database refuses.
-    pub async fn subscribe(&self, columns: &str, secret: Option<&str>) -> Result<Row, Failure> {
-        self.store.subscribe(columns, secret).await.map_err(|error| self.failure(&error))
+    pub async fn subscribe(&self, columns: &str, choice: Choice<'_>) -> Result<Row, Failure> {
+        self.store.subscribe(columns, choice).await.map_err(|error| self.failure(&error))
+    }
+
+    /// See [`Store::replace_secret`].
+    ///
+    /// # Errors
+    /// What the database refuses.
+    pub async fn replace_secret(
+        &self,
+        query: Query,
+        owner: &str,
+        secret: &Stored,
+        overlap: Duration,
+    ) -> Result<(), Failure> {
+        let overlap = format!("{} milliseconds", overlap.as_millis());
+        let replaced = self.store.replace_secret(query, owner, secret, &overlap).await;
+        replaced.map_err(|error| self.failure(&error))
+    }
+
+    /// See [`Store::rewrap`].
+    ///
+    /// # Errors
+    /// What the database refuses.
+    pub async fn rewrap(&self, rehearse: bool) -> Result<Rewrapped, Failure> {
+        let rewrapped = self.store.rewrap(&self.config.secrets.keyring, rehearse).await;
+        rewrapped.map_err(|error| self.failure(&error))
+    }
+
+    /// A secret in the form that the configuration stores it in. Without a master key here, in a
+    /// database where others are sealed, stderr says that it is written plain.
+    ///
+    /// # Errors
+    /// It cannot be sealed; or what the database refuses.
+    pub async fn stored(&self, plain: &str) -> Result<Stored, Failure> {
+        let secrets = &self.config.secrets;
+        let stored = Stored::new(plain, secrets);
+        let stored = stored.map_err(|error| Failure {
+            code: Code::Configuration,
+            message: format!("the secret cannot be encrypted: {error}"),
+        })?;
+        if secrets.storage == Storage::PlainByDefault {
+            let at_rest = self.store.secrets_at_rest().await;
+            let at_rest = at_rest.map_err(|error| self.failure(&error))?;
+            if at_rest.iter().any(|row| row.get("key").is_some_and(Value::is_string)) {
+                eprintln!(
+                    "other secrets are encrypted here, and this configuration has no \
+                     secrets.master_key_file: this one is written in plain text, until a daemon \
+                     that has the key encrypts it"
+                );
+            }
+        }
+        Ok(stored)
     }
 
     /// The time that was, for an option such as `--since`.

@@ -5,6 +5,7 @@
 mod connection;
 mod database;
 mod receivers;
+mod secrets;
 mod surroundings;
 
 use super::Global;
@@ -78,6 +79,7 @@ async fn examine(
     report.add(&receivers::roots(config, sender.as_ref().err()))?;
     match reached {
         Some(reached) => {
+            report.add_all(&reached.secrets(config).await)?;
             report.add_all(&reached.endpoints().await)?;
             // A schema of another version is of no more use than no database.
             Ok(if reached.readable { Code::Failed } else { Code::Database })

@@ -1,7 +1,7 @@
 //! `outboxd endpoints`: who receives.
 
 mod definition;
-mod secret;
+pub(super) mod secret;
 mod trial;
 
 use std::io::{BufRead, IsTerminal};
@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 use super::Global;
 use super::desk::{Desk, Limit};
 use super::failure::Failure;
-use super::output::{self, Format, Row};
+use super::output::{self, Format};
 use crate::config::duration;
 use crate::store::manage::{
-    ENDPOINT_CHANGE, ENDPOINT_DEFINITION, ENDPOINT_LIST, ENDPOINT_PAUSE, ENDPOINT_REMOVE,
+    Choice, ENDPOINT_CHANGE, ENDPOINT_DEFINITION, ENDPOINT_LIST, ENDPOINT_PAUSE, ENDPOINT_REMOVE,
     ENDPOINT_RESUME, ENDPOINT_ROTATE_SECRET, ENDPOINT_SHOW,
 };
 use definition::{Definition, Unset};
-use secret::SecretSource;
+use secret::{Origin, SecretSource};
 
 /// `endpoints ...`; an endpoint is named by its id or its name.
 #[derive(Debug, clap::Subcommand)]
@@ -103,7 +103,7 @@ pub struct UpdateArgs {
     url: Option<String>,
     #[command(flatten)]
     definition: Definition,
-    /// Back to the default, separated by commas: tenant, live, headers, timeout, retry,
+    /// Back to the default, separated by commas: tenant, live, headers, timeout, retry, success,
     /// max-in-flight, rate, description
     #[arg(long, value_enum, value_delimiter = ',', value_name = "OPTIONS")]
     #[arg(hide_possible_values = true)]
@@ -161,21 +161,32 @@ async fn list(desk: &Desk, args: &ListArgs) -> Result<(), Failure> {
 }
 
 async fn add(desk: &Desk, args: &AddArgs) -> Result<(), Failure> {
-    let secret = args.secret.read_or_environment()?;
+    let secret = args.secret.take_or_environment(desk).await?;
     let mut columns = args.definition.columns();
     columns.insert("url".to_owned(), json!(args.url));
-    definition::check(&columns, secret.as_deref(), &desk.config).map_err(Failure::failed)?;
+    definition::check(&columns, Some(secret.to_judge()), &desk.config).map_err(Failure::failed)?;
     let text = Value::Object(columns).to_string();
-    let mut added = desk.subscribe(&text, secret.as_deref()).await?;
+    let choice = match secret.origin {
+        Origin::Given => Choice::Given(&secret.stored),
+        Origin::Generated => Choice::Generated(&secret.stored),
+        Origin::KeyPair => Choice::Own(&secret.stored),
+    };
+    let mut added = desk.subscribe(&text, choice).await?;
     let is_new = added.shift_remove("created") == Some(json!(true));
-    // Only a secret that nobody knows yet is worth showing.
-    if !is_new || secret.is_some() {
-        added.shift_remove("secret");
+    let is_used = added.shift_remove("secret_used") == Some(json!(true));
+    let (origin, is_news) = (secret.origin, secret.is_news());
+    if is_used {
+        secret.show(&mut added);
     }
     output::print_one(args.format, &added)?;
     if !is_new {
         eprintln!("the tenant had an endpoint for this URL already, which was updated");
-    } else if secret.is_none() {
+        if origin != Origin::Given {
+            eprintln!("it keeps its secrets; outboxd endpoints rotate-secret gives it another");
+        }
+    } else if !is_used {
+        eprintln!("it signs with the secret of its tenant");
+    } else if is_news {
         eprintln!(
             "keep the secret: it is shown only now; the receiver verifies signatures with it"
         );
@@ -225,24 +236,17 @@ async fn remove(desk: &Desk, endpoint: &str, yes: bool) -> Result<(), Failure> {
 }
 
 async fn rotate_secret(desk: &Desk, args: &RotateArgs) -> Result<(), Failure> {
-    let secret = args.secret.read()?;
-    let overlap = format!("{} milliseconds", args.overlap.as_millis());
-    let params = [Some(args.endpoint.as_str()), secret.as_deref(), Some(overlap.as_str())];
-    let rotated = desk.row(ENDPOINT_ROTATE_SECRET, &params).await?;
-    if secret.is_none() {
-        show_generated(args.format, &rotated)?;
-    }
+    let secret = args.secret.take(desk).await?;
+    let defined = desk.row(ENDPOINT_DEFINITION, &[Some(&args.endpoint)]).await?;
+    definition::check_secret(&defined, secret.to_judge(), &desk.config).map_err(Failure::failed)?;
+    let query = ENDPOINT_ROTATE_SECRET;
+    desk.replace_secret(query, &args.endpoint, &secret.stored, args.overlap).await?;
+    secret::print_news(secret, args.format)?;
     let old = if args.overlap.is_zero() {
         "no longer with the old one".to_owned()
     } else {
         format!("for {} also with the old one", duration::short(args.overlap))
     };
     eprintln!("{} signs with the new secret from now on, and {old}", args.endpoint);
-    Ok(())
-}
-
-fn show_generated(format: Format, rotated: &Row) -> Result<(), Failure> {
-    output::print_one(format, rotated)?;
-    eprintln!("keep the secret: it is shown only now");
     Ok(())
 }

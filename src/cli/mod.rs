@@ -18,6 +18,7 @@ mod listen;
 mod migrate;
 mod profiles;
 mod run;
+mod secrets;
 mod stats;
 mod verify;
 
@@ -71,6 +72,9 @@ enum Command {
     /// Manage endpoints
     #[command(subcommand)]
     Endpoints(endpoints::Command),
+    /// See how signing secrets are stored, encrypt them, and set those of tenants
+    #[command(subcommand)]
+    Secrets(secrets::Command),
     /// Look at events, or emit one
     #[command(subcommand)]
     Events(events::Command),
@@ -108,6 +112,11 @@ impl Global {
     /// # Errors
     /// Everything that is wrong with it, in one report.
     pub fn load(&self) -> Result<Loaded, Failure> {
+        self.load_to_manage()?.require_ready().map_err(Failure::configuration)
+    }
+
+    /// The same for a command that need not be able to do all that the daemon does.
+    fn load_to_manage(&self) -> Result<Loaded, Failure> {
         let env: BTreeMap<String, String> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
@@ -127,7 +136,7 @@ impl Global {
     /// # Errors
     /// Of the configuration, or of the TLS files of the connection string.
     pub fn database(&self) -> Result<(Config, Store), Failure> {
-        let loaded = self.load()?;
+        let loaded = self.load_to_manage()?;
         for warning in &loaded.warnings {
             eprintln!("outboxd: {warning}");
         }
@@ -169,6 +178,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Doctor(args) => doctor::run(&global, args).await,
         Command::Config(command) => config::run(&global, command),
         Command::Endpoints(command) => endpoints::run(&global, command).await,
+        Command::Secrets(command) => secrets::run(&global, command).await,
         Command::Events(command) => events::run(&global, command).await,
         Command::Deliveries(command) => deliveries::run(&global, command).await,
         Command::Profiles(command) => profiles::run(&global, command),

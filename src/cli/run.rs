@@ -28,6 +28,9 @@ pub async fn run(global: &Global, _args: Args) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    if let Some(warning) = loaded.config.secrets.warning() {
+        tracing::warn!("{warning}");
+    }
     let signals = Signals::listen().map_err(|error| Failure::failed(error.to_string()))?;
     let (changes_in, changes) = watch::channel(Arc::new(loaded.config.clone()));
     let daemon = Daemon::new(changes).await.map_err(failure)?;
@@ -129,11 +132,12 @@ impl Watcher {
             level.set(&fresh.config.log.level);
         }
         // What needs a restart stays as it was.
-        let Config { delivery, retention, shutdown, log, profiles, .. } = fresh.config.clone();
+        let Config { secrets, delivery, retention, shutdown, log, profiles, .. } =
+            fresh.config.clone();
         let before = self.loaded.config.clone();
         let ca_file = before.delivery.ca_file.clone();
         let delivery = crate::config::Delivery { ca_file, ..delivery };
-        let config = Config { delivery, retention, shutdown, log, profiles, ..before };
+        let config = Config { secrets, delivery, retention, shutdown, log, profiles, ..before };
         self.changes.send_replace(Arc::new(config.clone()));
         self.metrics.reload_ok.set(1);
         self.loaded = Loaded { config, ..fresh };

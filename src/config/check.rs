@@ -1,5 +1,5 @@
 //! From layers to a checked [`Config`]: everything that is wrong is collected on the way.
-//! What each key may be stands in `sections.rs` and `secrets.rs`.
+//! What each key may be stands in `sections.rs`, `secrets.rs` and `sealing.rs`.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -19,19 +19,21 @@ pub(super) fn check(
     env: &BTreeMap<String, String>,
     problems: Vec<Problem>,
 ) -> Result<Loaded, Problems> {
-    let mut checker = Checker { layers, env, problems, settings: BTreeMap::new() };
+    let mut checker =
+        Checker { layers, env, problems, unready: Vec::new(), settings: BTreeMap::new() };
     let database = checker.database();
     let admin = checker.admin();
+    let secrets = checker.secrets();
     let delivery = checker.delivery();
     let retention = checker.retention();
     let shutdown = checker.shutdown();
     let log = checker.log();
-    let Checker { problems, mut settings, .. } = checker;
+    let Checker { mut problems, unready, mut settings, .. } = checker;
     let config = || {
         let (database, admin, delivery) = (database?, admin?, delivery?);
-        let (retention, shutdown, log) = (retention?, shutdown?, log?);
+        let (secrets, retention, shutdown, log) = (secrets?, retention?, shutdown?, log?);
         let profiles = layers.profiles.clone();
-        Some(Config { database, admin, delivery, retention, shutdown, log, profiles })
+        Some(Config { database, admin, secrets, delivery, retention, shutdown, log, profiles })
     };
     match config() {
         Some(config) if problems.is_empty() => {
@@ -43,9 +45,12 @@ pub(super) fn check(
             };
             let settings = KEYS.iter().filter_map(setting).collect();
             let warnings = config.database.url.warnings().to_vec();
-            Ok(Loaded { config, settings, warnings })
+            Ok(Loaded { config, settings, warnings, unready })
         }
-        _ => Err(Problems(problems)),
+        _ => {
+            problems.extend(unready);
+            Err(Problems(problems))
+        }
     }
 }
 
@@ -54,6 +59,7 @@ pub(super) struct Checker<'a> {
     pub layers: &'a Layers,
     pub env: &'a BTreeMap<String, String>,
     problems: Vec<Problem>,
+    unready: Vec<Problem>,
     settings: BTreeMap<&'static str, (String, Origin)>,
 }
 
@@ -117,6 +123,17 @@ impl Checker<'_> {
 
     /// Notes that the value of a key is wrong.
     pub(super) fn refuse(&mut self, key: &'static str, reason: String) {
+        let problem = self.judged(key, reason);
+        self.problems.push(problem);
+    }
+
+    /// Notes that the daemon cannot run with the value of a key, which commands can live with.
+    pub(super) fn keep_from_running(&mut self, key: &'static str, reason: String) {
+        let problem = self.judged(key, reason);
+        self.unready.push(problem);
+    }
+
+    fn judged(&self, key: &'static str, reason: String) -> Problem {
         let found = self.layers.find(key);
         let secret = keys::find(key).is_some_and(|key| key.secret);
         let shown = |value: &ValueKind| {
@@ -124,7 +141,7 @@ impl Checker<'_> {
         };
         let value = found.as_ref().map(|found| shown(&found.value));
         let origin = found.map_or(Origin::Default, |found| found.origin);
-        self.problem(key, value, reason, origin);
+        Problem { key: key.to_owned(), value, reason, origin }
     }
 
     /// Notes a problem whose value or origin is not that of the layers.

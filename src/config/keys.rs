@@ -31,8 +31,12 @@ const fn secret(name: &'static str, meaning: &'static str) -> Key {
     Key { name, default: None, meaning, reload: false, secret: true }
 }
 
+const fn reloaded(key: Key) -> Key {
+    Key { reload: true, ..key }
+}
+
 /// All keys.
-pub const KEYS: [Key; 21] = [
+pub const KEYS: [Key; 24] = [
     secret(
         "database.url",
         "libpq URL or key=value list; else DATABASE_URL, else PGHOST and its relatives",
@@ -46,6 +50,12 @@ pub const KEYS: [Key; 21] = [
     ),
     secret("admin.token", "bearer tokens for API and console, off without one"),
     unset("admin.token_file", "file of bearer tokens, one a line"),
+    reloaded(secret("secrets.master_key", "master keys that secrets are sealed under at rest")),
+    reloaded(unset("secrets.master_key_file", "file of master keys, one a line; the first seals")),
+    reloaded(unset(
+        "secrets.storage",
+        "encrypted or plain; unset, secrets are encrypted if there is a master key",
+    )),
     live("delivery.timeout", "15s", "time limit of a whole request, per attempt"),
     live("delivery.connect_timeout", "5s", "time limit of connecting, within delivery.timeout"),
     live(

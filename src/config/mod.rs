@@ -27,6 +27,7 @@ mod keywords;
 mod layers;
 mod passfile;
 pub mod problem;
+mod sealing;
 mod secrets;
 mod sections;
 mod session;
@@ -36,6 +37,7 @@ mod values;
 pub use connection::{ConnectionError, ConnectionString, RootCert, SslMode, Tls};
 pub use keys::{KEYS, Key};
 pub use problem::{Origin, Problem, Problems};
+pub use sealing::{Secrets, Storage};
 
 /// How much longer than a whole request a lease must be: the time to record the outcome before
 /// another instance may take the delivery for abandoned.
@@ -48,6 +50,8 @@ pub struct Config {
     pub database: Database,
     /// The admin listener.
     pub admin: Admin,
+    /// Signing secrets at rest.
+    pub secrets: Secrets,
     /// Sending.
     pub delivery: Delivery,
     /// How long finished work is kept.
@@ -216,6 +220,18 @@ pub struct Loaded {
     pub settings: Vec<Setting>,
     /// What a person should know and that stops nothing, one line each.
     pub warnings: Vec<String>,
+    /// What the daemon cannot run with, and commands that manage can.
+    pub unready: Vec<Problem>,
+}
+
+impl Loaded {
+    /// Refuses what the daemon cannot run with.
+    ///
+    /// # Errors
+    /// All of it.
+    pub fn require_ready(self) -> Result<Self, Problems> {
+        if self.unready.is_empty() { Ok(self) } else { Err(Problems(self.unready)) }
+    }
 }
 
 /// One key, for `config show`.
@@ -265,6 +281,9 @@ pub fn changed<'a>(old: &'a Loaded, new: &'a Loaded) -> Vec<Change<'a>> {
         "admin.token" => {
             let tokens = |loaded: &'a Loaded| loaded.config.admin.tokens.iter().map(Token::expose);
             !tokens(old).eq(tokens(new))
+        }
+        "secrets.master_key" => {
+            !old.config.secrets.keyring.ids().eq(new.config.secrets.keyring.ids())
         }
         _ => false,
     };

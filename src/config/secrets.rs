@@ -1,5 +1,5 @@
-//! The two secrets of a configuration, the database URL and the admin tokens: each comes from
-//! a key, from a file that another key names, or from a systemd credential.
+//! The secrets of a configuration, the database URL, the admin tokens and the master keys: each
+//! comes from a key, from a file that another key names, or from a systemd credential.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use super::files::read_text;
 use super::keywords::{given, naming_variable};
 use super::problem::{MASK, Origin};
 use super::values::{self, NONE};
+use crate::seal::MasterKey;
 
 /// A secret where it was found.
 struct Secret {
@@ -63,28 +64,45 @@ impl Checker<'_> {
 
     /// The admin tokens, which may be none. `None`: something is wrong, which has been noted.
     pub(super) fn tokens(&mut self) -> Option<Vec<Token>> {
-        const KEY: &str = "admin.token";
-        let secret = self.secret(KEY, "admin.token_file", "admin_token")?;
+        self.secret_list("admin.token", ["admin.token_file", "admin_token", "token"], token)
+    }
+
+    /// The master keys, which may be none. `None`: something is wrong, which has been noted.
+    pub(super) fn master_keys(&mut self) -> Option<Vec<MasterKey>> {
+        let names = ["secrets.master_key_file", "master_key", "master key"];
+        let parse = |text: &str| MasterKey::parse(text).map_err(|error| error.to_string());
+        self.secret_list("secrets.master_key", names, parse)
+    }
+
+    /// Secrets of one kind, several of which may stand together. `names`: the key of the file, the
+    /// credential, and what one of them is called.
+    fn secret_list<T>(
+        &mut self,
+        key: &'static str,
+        [file_key, credential, noun]: [&'static str; 3],
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let secret = self.secret(key, file_key, credential)?;
         let Some(Secret { value, origin }) = secret else {
-            self.note(KEY, NONE.to_owned(), Origin::Default);
+            self.note(key, NONE.to_owned(), Origin::Default);
             return Some(Vec::new());
         };
-        let tokens = match &value {
+        let texts = match &value {
             // Commas are not taken for separators: half a token must not become a token.
             Held::Key(value) => values::list(value, ""),
-            Held::File(text) => Ok(token_lines(text)),
+            Held::File(text) => Ok(secret_lines(text)),
         };
-        let tokens = tokens.and_then(|tokens| match tokens[..] {
-            [] => Err("holds no token".to_owned()),
-            _ => tokens.into_iter().map(token).collect::<Result<Vec<_>, _>>(),
+        let found = texts.and_then(|texts| match texts[..] {
+            [] => Err(format!("holds no {noun}")),
+            _ => texts.into_iter().map(parse).collect::<Result<Vec<_>, _>>(),
         });
-        match tokens {
-            Ok(tokens) => {
-                self.note(KEY, MASK.to_owned(), origin);
-                Some(tokens)
+        match found {
+            Ok(found) => {
+                self.note(key, MASK.to_owned(), origin);
+                Some(found)
             }
             Err(reason) => {
-                self.problem(KEY, Some(MASK.to_owned()), reason, origin);
+                self.problem(key, Some(MASK.to_owned()), reason, origin);
                 None
             }
         }
@@ -159,8 +177,8 @@ fn libpq_origin(checker: &Checker<'_>) -> Origin {
         .map_or(Origin::Default, |name| Origin::Env { name: name.to_owned() })
 }
 
-/// One token a line; blank lines and lines that start with # do not count.
-fn token_lines(text: &str) -> Vec<&str> {
+/// One secret a line; blank lines and lines that start with # do not count.
+fn secret_lines(text: &str) -> Vec<&str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
 }
 

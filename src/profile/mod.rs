@@ -21,7 +21,7 @@ use bytes::Bytes;
 
 use crate::event::Event;
 use crate::retry::Schedule;
-use crate::sign::key::KeyError;
+use crate::sign::key::{Algorithm, KeyError, KeyForm, Named};
 use crate::statuses::Statuses;
 use escape::Escape;
 use field::Field;
@@ -130,10 +130,25 @@ impl Profile {
         !self.rules.is_empty()
     }
 
+    /// Refuses a secret that no signature can be made with: an Ed25519 key where HMAC is wanted, or
+    /// the other way round.
+    ///
+    /// # Errors
+    /// Which kind the profile needs.
+    pub fn require_use_of(&self, secret: &str) -> Result<(), String> {
+        if self.rules.is_empty() || self.rules.iter().any(|rule| rule.algorithm.takes(secret)) {
+            return Ok(());
+        }
+        let wanted = match self.rules.iter().any(|rule| rule.algorithm == Algorithm::Ed25519) {
+            true => "with an Ed25519 key only (--ed25519, or whsk_...)",
+            false => "with a shared secret, and this is an Ed25519 key",
+        };
+        Err(format!("the profile {} signs {wanted}", self.name))
+    }
+
     /// Whether a secret that outboxd makes up by itself serves the receiver: in the form of
     /// Standard Webhooks it does, a platform of its own hands out its own.
     pub fn generates_secrets(&self) -> bool {
-        use crate::sign::key::KeyForm;
         self.rules.iter().any(|rule| rule.key == KeyForm::Standard)
     }
 
@@ -147,7 +162,6 @@ impl Profile {
 
     /// The names of the headers and members that are signed, each with its algorithm.
     pub fn signatures(&self) -> impl Iterator<Item = (&str, &'static str)> {
-        use crate::sign::key::Named;
         self.rules.iter().map(|rule| {
             let (Place::Header(name) | Place::Member(name)) = &rule.place;
             (name.as_str(), rule.algorithm.name())

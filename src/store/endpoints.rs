@@ -6,29 +6,55 @@ use std::time::{Duration, Instant};
 use tokio_postgres::types::Type;
 
 use super::error::StoreError;
+use super::secrets::Stored;
 use super::{ADMIN, Store};
 use crate::endpoint::{EndpointKey, EndpointRow};
+use crate::seal::Keyring;
+
+/// The secrets of one endpoint, opened.
+#[derive(Default)]
+struct Opened {
+    secrets: Vec<(String, Option<Instant>)>,
+    /// Why one of them could not be opened.
+    problem: Option<String>,
+}
+
+impl Opened {
+    /// Takes them newest first; of two that are the same the newer one counts.
+    fn add(&mut self, stored: &str, end: Option<Instant>, keys: &Keyring) {
+        match keys.open(stored) {
+            Ok(text) if self.secrets.iter().any(|(known, _)| *known == text) => {}
+            Ok(text) => self.secrets.push((text, end)),
+            Err(error) => self.problem = Some(error.to_string()),
+        }
+    }
+}
 
 impl Store {
-    /// Every endpoint, with the revision they were read at.
-    pub async fn load_endpoints(&self) -> Result<(i64, Vec<EndpointRow>), StoreError> {
+    /// Every endpoint, with the revision they were read at. Their secrets are opened; one that
+    /// cannot be is the `secret_problem` of its endpoint.
+    pub async fn load_endpoints(
+        &self,
+        keys: &Keyring,
+    ) -> Result<(i64, Vec<EndpointRow>), StoreError> {
         let mut transaction = self.begin(ADMIN).await?;
         // The endpoints first: a change between the two statements has a revision above the one
         // that is remembered, and is read again.
         let rows = transaction.query(include_str!("../../sql/load_endpoints.sql"), &[]).await?;
         let secret_rows = transaction.last(include_str!("../../sql/load_secrets.sql"), &[]).await?;
         let now = Instant::now();
-        let mut secrets: HashMap<EndpointKey, Vec<(String, Option<Instant>)>> = HashMap::new();
+        let mut secrets: HashMap<EndpointKey, Opened> = HashMap::new();
         for row in &secret_rows {
             let expires_in: Option<i64> = row.try_get(2)?;
             let end = expires_in.map(|us| now + Duration::from_micros(us.max(0).unsigned_abs()));
-            secrets.entry(row.try_get(0)?).or_default().push((row.try_get(1)?, end));
+            secrets.entry(row.try_get(0)?).or_default().add(row.try_get(1)?, end, keys);
         }
         let mut revision = 0;
         let mut endpoints = Vec::with_capacity(rows.len());
         for row in &rows {
             revision = row.try_get(0)?;
             let Some(key) = row.try_get::<_, Option<EndpointKey>>(1)? else { continue };
+            let opened = secrets.remove(&key).unwrap_or_default();
             endpoints.push(EndpointRow {
                 key,
                 id: row.try_get(2)?,
@@ -42,22 +68,28 @@ impl Store {
                 headers: row.try_get(10)?,
                 timeout_us: row.try_get(11)?,
                 retry: row.try_get(12)?,
-                success: None,
                 max_in_flight: row.try_get(13)?,
                 rate_per_second: row.try_get(14)?,
                 ordered: row.try_get(15)?,
                 state: row.try_get(16)?,
                 row_version: row.try_get(17)?,
-                secrets: secrets.remove(&key).unwrap_or_default(),
+                success: row.try_get(18)?,
+                secrets: opened.secrets,
+                secret_problem: opened.problem,
             });
         }
         Ok((revision, endpoints))
     }
 
-    /// Gives an endpoint a generated secret, unless it has one by now.
-    pub async fn give_secret(&self, endpoint: EndpointKey) -> Result<(), StoreError> {
+    /// Gives an endpoint this secret, which nobody has seen, unless it or its tenant has one by
+    /// now.
+    pub async fn give_secret(
+        &self,
+        endpoint: EndpointKey,
+        secret: &Stored,
+    ) -> Result<(), StoreError> {
         let sql = include_str!("../../sql/give_secret.sql");
-        self.admin(sql, &[(&endpoint, Type::INT4)]).await.map(drop)
+        self.admin(sql, &[(&endpoint, Type::INT4), (&secret.text, Type::TEXT)]).await.map(drop)
     }
 
     /// Marks endpoints that cannot be used, each with the reason.

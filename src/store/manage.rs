@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::error::StoreError;
+use super::secrets::Stored;
 use super::{Param, Store, Transaction};
 
 /// How transactions begin that people wait for: durable, planned freely, with times in UTC. The
@@ -49,6 +50,10 @@ queries! {
     ENDPOINT_RESUME = "endpoint_resume.sql";
     /// Gives an endpoint a new secret: `endpoint`, `secret`, `overlap`.
     ENDPOINT_ROTATE_SECRET = "endpoint_rotate_secret.sql";
+    /// Gives a tenant a new secret: `tenant`, `secret`, `overlap`.
+    TENANT_SET_SECRET = "tenant_set_secret.sql";
+    /// All secrets, without what is secret: `limit`.
+    SECRET_LIST = "secret_list.sql";
     /// Sends a test event: `endpoint`.
     ENDPOINT_TEST = "endpoint_test.sql";
     /// The health of every endpoint.
@@ -83,7 +88,21 @@ queries! {
     MOMENT = "moment.sql";
 }
 
+/// What somebody who subscribes knows of the endpoint's secret.
+#[derive(Clone, Copy, Debug)]
+pub enum Choice<'a> {
+    /// It is this one, which takes the place of those that there are.
+    Given(&'a Stored),
+    /// It may be this generated one: used for a new endpoint whose tenant has none.
+    Generated(&'a Stored),
+    /// It is this generated one, for a new endpoint, whatever its tenant has.
+    Own(&'a Stored),
+}
+
 const ENDPOINT_SUBSCRIBE: Query = Query(include_str!("../../sql/endpoint_subscribe.sql"));
+const ENDPOINT_OWN_SECRET: Query = Query(include_str!("../../sql/endpoint_own_secret.sql"));
+const ENDPOINT_UNSEEN_SECRET: Query = Query(include_str!("../../sql/endpoint_unseen_secret.sql"));
+const SECRET_PUBLIC_KEY: Query = Query(include_str!("../../sql/secret_public_key.sql"));
 const ENDPOINT_SUBSCRIBED: Query = Query(include_str!("../../sql/endpoint_subscribed.sql"));
 
 impl Store {
@@ -127,28 +146,67 @@ impl Store {
     }
 
     /// Creates an endpoint, or updates the one that the tenant has for the URL: a JSON object with
-    /// columns of `outbox.endpoints`, and a secret unless one is to be generated. Gives `id`,
-    /// `name`, `created`, and for a new endpoint its `secret`.
+    /// columns of `outbox.endpoints`, and its secret. Gives `id`, `name`, `created`, and
+    /// `secret_used`: whether the secret became one of the endpoint's.
     ///
     /// # Errors
     /// What the database refuses, in its words.
-    pub async fn subscribe(
-        &self,
-        columns: &str,
-        secret: Option<&str>,
-    ) -> Result<Record, StoreError> {
+    pub async fn subscribe(&self, columns: &str, choice: Choice<'_>) -> Result<Record, StoreError> {
         let mut transaction = self.begin(MANAGE).await?;
-        let subscribed = transaction.records(ENDPOINT_SUBSCRIBE, &[Some(columns), secret]).await?;
+        let (given, stored) = match choice {
+            Choice::Given(stored) => (Some(&*stored.text), stored),
+            Choice::Generated(stored) | Choice::Own(stored) => (None, stored),
+        };
+        let subscribed = transaction.records(ENDPOINT_SUBSCRIBE, &[Some(columns), given]).await?;
         let id = subscribed.first().and_then(|row| row.get("id")).and_then(Value::as_str);
         // The function knows the columns of the simplest subscription only.
         transaction.records(ENDPOINT_CHANGE, &[id, Some(columns)]).await?;
         let subscribed = transaction.records(ENDPOINT_SUBSCRIBED, &[id]).await?;
+        let mut subscribed = subscribed.into_iter().next().unwrap_or_default();
+        let mut used = given.is_some();
+        if given.is_none() && subscribed.get("created") == Some(&Value::Bool(true)) {
+            let unseen = transaction.records(ENDPOINT_UNSEEN_SECRET, &[id]).await?;
+            used = !unseen.is_empty() || matches!(choice, Choice::Own(_));
+            if used {
+                let params = [id, Some(&*stored.text)];
+                transaction.records(ENDPOINT_OWN_SECRET, &params).await?;
+            }
+        }
+        if used {
+            transaction.note_public_key(stored).await?;
+        }
         transaction.commit().await?;
-        Ok(subscribed.into_iter().next().unwrap_or_default())
+        subscribed.insert("secret_used".to_owned(), used.into());
+        Ok(subscribed)
+    }
+
+    /// Makes a secret the newest of an endpoint ([`ENDPOINT_ROTATE_SECRET`]) or of a tenant
+    /// ([`TENANT_SET_SECRET`]); the others sign too until the overlap, an interval, ends.
+    ///
+    /// # Errors
+    /// What the database refuses, in its words.
+    pub async fn replace_secret(
+        &self,
+        query: Query,
+        owner: &str,
+        secret: &Stored,
+        overlap: &str,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.begin(MANAGE).await?;
+        transaction.records(query, &[Some(owner), Some(&secret.text), Some(overlap)]).await?;
+        transaction.note_public_key(secret).await?;
+        transaction.commit().await
     }
 }
 
 impl Transaction {
+    async fn note_public_key(&mut self, secret: &Stored) -> Result<(), StoreError> {
+        if let Some(public) = &secret.public_key {
+            self.records(SECRET_PUBLIC_KEY, &[Some(&secret.text), Some(public)]).await?;
+        }
+        Ok(())
+    }
+
     async fn records(
         &mut self,
         query: Query,
@@ -159,6 +217,11 @@ impl Transaction {
 }
 
 impl Query {
+    /// A statement of another file of the store.
+    pub(super) const fn new(sql: &'static str) -> Self {
+        Self(sql)
+    }
+
     /// A `WITH`, because unlike a subquery it may also change something.
     fn as_json(self) -> String {
         format!("WITH t AS (\n{}\n) SELECT to_json(t)::text FROM t", self.0.trim_end())
@@ -182,7 +245,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::config::ConnectionString;
+    use crate::config::{ConnectionString, Secrets};
     use crate::throwaway::{Cluster, Options};
 
     fn store(url: &str) -> Store {
@@ -222,17 +285,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_subscription_takes_every_column_and_shows_a_new_secret_only() {
+    async fn a_subscription_takes_every_column_and_a_new_endpoint_the_secret() {
         let (_cluster, boss) = administered().await;
         let columns = r#"{"url":"https://example.com/","name":"acme","timeout":"90000ms",
             "headers":{"X-B":"1","X-A":"2"},"events":["a.b","c.*"],"live":false}"#;
-        let added = boss.subscribe(columns, None).await.expect("an endpoint");
-        assert_eq!(added["created"], true);
-        assert!(added["secret"].as_str().is_some_and(|secret| secret.starts_with("whsec_")));
+        let stored = Stored::new("whsec_x", &Secrets::default()).expect("a plain secret");
+        let choice = Choice::Generated(&stored);
+        let added = boss.subscribe(columns, choice).await.expect("an endpoint");
+        assert_eq!((&added["created"], &added["secret_used"]), (&true.into(), &true.into()));
 
-        let again = boss.subscribe(columns, None).await.expect("the same endpoint");
+        let again = boss.subscribe(columns, choice).await.expect("the same endpoint");
         assert_eq!((&again["id"], &again["created"]), (&added["id"], &Value::Bool(false)));
-        assert_eq!(again["secret"], Value::Null);
+        assert_eq!(again["secret_used"], false);
 
         let change = Some(r#"{"retry":"1m","live":null}"#);
         boss.rows(ENDPOINT_CHANGE, &[Some("acme"), change]).await.expect("a change");

@@ -15,6 +15,7 @@ pub mod manage;
 pub mod migrate;
 pub mod record;
 pub mod sample;
+pub mod secrets;
 pub mod sweep;
 mod tls;
 
@@ -43,6 +44,11 @@ const WORK: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
 /// How administrative transactions begin: durable, planned freely.
 const ADMIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
     SET LOCAL statement_timeout = '60s'; SET LOCAL lock_timeout = '10s'; SET LOCAL jit = off";
+
+/// How secrets are stored in another form: work that can be done again later must not hold up what
+/// comes after it.
+const BRIEF: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
+    SET LOCAL statement_timeout = '60s'; SET LOCAL lock_timeout = '250ms'; SET LOCAL jit = off";
 
 /// A parameter with its type, as unnamed statements need it.
 type Param<'a> = (&'a (dyn ToSql + Sync), Type);

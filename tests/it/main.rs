@@ -19,6 +19,10 @@ mod profiles;
 mod retry;
 /// What people and applications can do to endpoints and deliveries.
 mod manage;
+/// How secrets are stored: sealed, opened, sealed anew.
+mod secrets;
+/// Which secret signs, its own or the tenant's, and who may see it.
+mod owners;
 /// What stays true when processes and databases die.
 mod crash;
 /// What the command line answers, and how it exits.

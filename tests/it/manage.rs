@@ -36,6 +36,64 @@ async fn a_second_subscription_of_a_url_updates_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn spellings_of_one_url_are_one_subscription() {
+    let database = Database::new().await;
+    for (one, others) in [
+        (
+            "https://example.com/",
+            &["https://example.com", "HTTPS://EXAMPLE.com:443/#part", "https://example.com:0443"][..],
+        ),
+        ("http://example.com/A?q=B", &["http://Example.COM:80/A?q=B", "http://example.com:/A?q=B"]),
+        ("http://example.com:8080/", &["http://example.com:8080", "http://EXAMPLE.com:8080/#"]),
+        ("http://example.com:443/", &[]),
+        ("https://example.com/?q", &["https://example.com?q", "https://example.com/?q#f?"]),
+        ("https://example.com/a", &[]),
+        ("https://example.com/a/", &[]),
+        ("https://example.com/a%2F", &[]),
+        ("https://U:P@example.com/", &["https://U:P@Example.com"]),
+        ("https://u:p@example.com/", &[]),
+        ("https://[2001:DB8::1]/", &["https://[2001:db8::1]:443"]),
+        ("https://bücher.example/", &["HTTPS://bücher.example"]),
+    ] {
+        let subscribe = |url: &str| format!("outbox.subscribe('{url}', tenant => 'acme')");
+        let before = database.text("SELECT count(*) FROM outbox.endpoints").await;
+        let id = database.text(&subscribe(one)).await;
+        let after = database.text("SELECT count(*) FROM outbox.endpoints").await;
+        assert_ne!(before, after, "{one} is an endpoint of its own");
+        for other in others {
+            assert_eq!(database.text(&subscribe(other)).await, id, "{other} is {one}");
+        }
+    }
+    // Whatever is in the table has a key, and the index holds URLs of any length.
+    for url in ["''", "'no url'", "'http://'", "'https://x/' || repeat('long', 5000)"] {
+        database.execute(&format!("INSERT INTO outbox.endpoints (url) VALUES ({url})")).await;
+    }
+    let plan = "EXPLAIN SELECT id FROM outbox.endpoints \
+                WHERE outbox.url_key(url) = outbox.url_key('https://example.com')";
+    database.execute("SET enable_seqscan = off").await;
+    let plan = database.rows(plan, &[]).await;
+    let plan: String = plan.iter().map(|row| row.get::<_, String>(0)).collect();
+    assert!(plan.contains("endpoints_url"), "{plan}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_sets_what_it_names_and_leaves_the_rest() {
+    let database = Database::new().await;
+    let row =
+        "SELECT concat_ws(' ', active, headers, timeout, retry, success) FROM outbox.endpoints";
+    let url = "https://example.com/";
+    database
+        .execute(&format!(
+            "SELECT outbox.subscribe('{url}', active => false, headers => '{{\"a\":\"b\"}}', \
+             timeout => '3 s', retry => '1m', success => '200 409')"
+        ))
+        .await;
+    assert_eq!(database.text(row).await, r#"f {"a":"b"} 00:00:03 1m 200 409"#);
+    database.execute(&format!("SELECT outbox.subscribe('{url}', retry => '2m')")).await;
+    assert_eq!(database.text(row).await, r#"t {"a":"b"} 00:00:03 2m 200 409"#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_test_event_reaches_its_endpoint_alone_whatever_that_subscribes_to() {
     let (database, receiver) = (Database::new().await, Receiver::start());
     database.subscribe_to("one", &receiver.url("/one"), "{order.*}").await;

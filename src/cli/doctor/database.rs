@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::connection::{self, identifier};
+use super::secrets;
 use crate::cli::checks::{Check, Report};
 use crate::cli::failure::Failure;
 use crate::config::{Config, ConnectionString, RootCert, SslMode, duration};
@@ -274,6 +275,20 @@ impl Reached {
         }
         // Why it cannot be read is told by the check of the rights.
         self.store.first_https_endpoint().await.ok().flatten()
+    }
+
+    /// How signing secrets are stored.
+    pub(super) async fn secrets(&self, config: &Config) -> Vec<Check> {
+        if !self.readable {
+            return Vec::new();
+        }
+        match self.store.secrets_at_rest().await {
+            Ok(rows) => secrets::at_rest(&config.secrets, &rows),
+            Err(error) => {
+                let finding = format!("cannot be read: {}", connection::finding(&error));
+                vec![Check::warn("secrets", finding)]
+            }
+        }
     }
 
     /// The endpoints that get nothing, each with the reason.

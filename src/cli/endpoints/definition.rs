@@ -8,7 +8,6 @@ use serde_json::{Map, Value, json};
 use crate::config::{Config, Listen, duration};
 use crate::endpoint::{EndpointRow, Endpoints, Rules};
 use crate::guard::Policy;
-use crate::sign;
 
 /// The options that `add` and `update` share.
 #[derive(Debug, clap::Args)]
@@ -37,6 +36,9 @@ pub struct Definition {
     /// Retry schedule, such as '5s 5m 1hx3' [default: delivery.retry]
     #[arg(long, value_name = "SCHEDULE")]
     retry: Option<String>,
+    /// Statuses that count as success, such as '2xx' or '200-204 409' [default: the profile's]
+    #[arg(long, value_name = "STATUSES")]
+    success: Option<String>,
     /// Requests at once [default: delivery.max_in_flight_per_endpoint]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=10_000))]
     max_in_flight: Option<i32>,
@@ -61,6 +63,8 @@ pub enum Unset {
     Timeout,
     /// As delivery.retry
     Retry,
+    /// As the profile has it
+    Success,
     /// As delivery.max_in_flight_per_endpoint
     MaxInFlight,
     /// No limit
@@ -82,6 +86,7 @@ impl Definition {
             ("headers", (!self.headers.is_empty()).then(|| headers().collect())),
             ("timeout", self.timeout.map(|timeout| json!(format!("{}ms", timeout.as_millis())))),
             ("retry", self.retry.as_ref().map(|retry| json!(retry))),
+            ("success", self.success.as_ref().map(|success| json!(success))),
             ("max_in_flight", self.max_in_flight.map(|most| json!(most))),
             ("rate_per_second", self.rate.map(|rate| json!(rate))),
             ("description", self.description.as_ref().map(|text| json!(text))),
@@ -100,6 +105,7 @@ impl Unset {
             Self::Headers => ("headers", json!({})),
             Self::Timeout => ("timeout", Value::Null),
             Self::Retry => ("retry", Value::Null),
+            Self::Success => ("success", Value::Null),
             Self::MaxInFlight => ("max_in_flight", Value::Null),
             Self::Rate => ("rate_per_second", Value::Null),
             Self::Description => ("description", Value::Null),
@@ -124,10 +130,7 @@ pub fn check(
     let timeout = text("timeout").map(duration::parse).transpose();
     let timeout = timeout.map_err(|reason| format!("timeout: {reason}"))?;
     let in_micros = |timeout: Duration| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX);
-    let secret = match secret {
-        Some(secret) => secret.to_owned(),
-        None => sign::generate().map_err(|error| error.to_string())?,
-    };
+    let secrets = secret.iter().map(|secret| ((*secret).to_owned(), None::<Instant>)).collect();
     let row = EndpointRow {
         url: text("url").unwrap_or_default().to_owned(),
         events: patterns.map_or(vec!["*".to_owned()], |all| all.iter().map(pattern).collect()),
@@ -135,15 +138,35 @@ pub fn check(
         headers: columns.get("headers").map_or("{}".to_owned(), Value::to_string),
         timeout_us: timeout.map(in_micros),
         retry: text("retry").map(str::to_owned),
+        success: text("success").map(str::to_owned),
         ordered: columns.get("ordered") == Some(&json!(true)),
         state: "active".to_owned(),
-        secrets: vec![(secret, None::<Instant>)],
+        secrets,
         ..EndpointRow::default()
     };
-    let rows = [row];
     let rules = Rules { policy: &policy(config), profiles: &config.profiles };
-    let (_, invalid) = Endpoints::build(0, &rows, rules);
-    invalid.into_iter().next().map_or(Ok(()), |(_, reason)| Err(reason))
+    let (_, invalid) = Endpoints::build(0, std::slice::from_ref(&row), rules);
+    if let Some((_, reason)) = invalid.into_iter().next() {
+        return Err(reason);
+    }
+    secret.map_or(Ok(()), |secret| check_secret(columns, secret, config))
+}
+
+/// Judges whether the profile that is among these columns can use a secret.
+///
+/// # Errors
+/// The reason, which does not quote the secret.
+pub fn check_secret(
+    columns: &Map<String, Value>,
+    secret: &str,
+    config: &Config,
+) -> Result<(), String> {
+    let name = columns.get("profile").and_then(Value::as_str).unwrap_or("standard");
+    // One that this configuration does not know is for the daemon to judge.
+    let Ok(profile) = config.profiles.named(name) else { return Ok(()) };
+    profile.require_use_of(secret).map_err(|error| format!("secret: {error}"))?;
+    let keys = profile.keys(&[(secret.to_owned(), None)]);
+    keys.map(drop).map_err(|error| format!("secret: {error}"))
 }
 
 /// The address policy as far as it can be known here; the daemon, which knows all of its own
