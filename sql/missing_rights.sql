@@ -9,7 +9,9 @@ FROM (VALUES
     ('outbox.work', 'SELECT'), ('outbox.work', 'INSERT'), ('outbox.work', 'UPDATE'), ('outbox.work', 'DELETE'),
     ('outbox.history', 'INSERT'), ('outbox.endpoint_minutes', 'INSERT'), ('outbox.endpoint_minutes', 'UPDATE'),
     ('outbox.endpoint_minutes', 'SELECT'), ('outbox.history', 'SELECT'), ('outbox.instances', 'SELECT'),
-    ('outbox.instances', 'INSERT'), ('outbox.instances', 'UPDATE'), ('outbox.instances', 'DELETE')
+    ('outbox.instances', 'INSERT'), ('outbox.instances', 'UPDATE'), ('outbox.instances', 'DELETE'),
+    ('outbox.event_types', 'SELECT'), ('outbox.quarantine', 'SELECT'), ('outbox.quarantine', 'INSERT'),
+    ('outbox.quarantine', 'DELETE')
 ) AS needed (object, privilege)
 WHERE NOT has_table_privilege(object, privilege)
 UNION ALL

@@ -1,5 +1,5 @@
 -- sample: the gauges of the database, for the metrics.
--- Serves itself from work_due; counts outbox.work, which is small.
+-- Serves itself from work_due and quarantine_held; counts outbox.work, which is small.
 SELECT (SELECT count(*) FROM outbox.queue) AS queued,
        count(*) FILTER (WHERE w.holder IS NULL AND w.due_at > statement_timestamp()) AS scheduled,
        count(*) FILTER (WHERE w.due_at <= statement_timestamp()) AS due,
@@ -9,5 +9,6 @@ SELECT (SELECT count(*) FROM outbox.queue) AS queued,
                - min(w.due_at) FILTER (WHERE p.state = 'active' AND w.due_at <= statement_timestamp())), 0),
            coalesce((SELECT extract(epoch FROM statement_timestamp() - e.created_at)
                      FROM outbox.queue q JOIN outbox.events e USING (seq) ORDER BY q.seq LIMIT 1), 0),
-           0)::double precision AS oldest_due_seconds
+           0)::double precision AS oldest_due_seconds,
+       (SELECT count(*) FROM outbox.quarantine q WHERE q.released_at IS NULL AND q.discarded_at IS NULL) AS quarantined
 FROM outbox.work w LEFT JOIN outbox.endpoints p USING (endpoint)

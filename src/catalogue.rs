@@ -1,23 +1,25 @@
-//! The endpoints, kept at the revision that the database has.
+//! The endpoints and the event types, kept at the revision that the database has.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::Mutex;
 
 use crate::config::Config;
 use crate::deliver::Deliverer;
 use crate::endpoint::{EndpointKey, EndpointRow, Endpoints, Rules};
+use crate::event_types::EventTypes;
 use crate::sign;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::secrets::Stored;
 
-/// Loads endpoints when they have changed.
+/// Loads endpoints and event types when they have changed.
 pub struct Catalogue {
     store: Store,
     deliverer: Arc<Deliverer>,
     instances: AtomicUsize,
+    event_types: RwLock<Arc<EventTypes>>,
     /// One load at a time; the others wait for it and use it. True until the first load: what was
     /// invalid before is judged again then, the configuration may have changed.
     load: Mutex<bool>,
@@ -27,7 +29,8 @@ impl Catalogue {
     /// Loads nothing yet.
     pub fn new(store: Store, deliverer: Arc<Deliverer>) -> Self {
         let instances = AtomicUsize::new(1);
-        Self { store, deliverer, instances, load: Mutex::new(true) }
+        let event_types = RwLock::default();
+        Self { store, deliverer, instances, event_types, load: Mutex::new(true) }
     }
 
     /// The endpoints at this revision or a later one.
@@ -42,6 +45,11 @@ impl Catalogue {
             return Ok(current);
         }
         self.load(&mut first).await
+    }
+
+    /// The event types as they are now: never older than the endpoints are.
+    pub fn event_types(&self) -> Arc<EventTypes> {
+        self.event_types.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Loads again although nothing changed in the database: the configuration did.
@@ -84,9 +92,21 @@ impl Catalogue {
             }
         }
         let endpoints = Arc::new(endpoints);
+        // Before the endpoints are replaced: who sees their revision sees these too.
+        self.load_event_types().await?;
         self.deliverer.adapt(endpoints.clone(), self.instances.load(Ordering::Relaxed));
         self.deliverer.room.notify_one();
         Ok(endpoints)
+    }
+
+    async fn load_event_types(&self) -> Result<(), StoreError> {
+        let rows = self.store.load_event_types().await?;
+        let (event_types, unusable) = EventTypes::build(rows, &self.event_types());
+        for (event_type, reason) in unusable {
+            tracing::warn!(event_type, reason, "schema cannot be used; its events go unchecked");
+        }
+        *self.event_types.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(event_types);
+        Ok(())
     }
 
     /// Activates what is invalid no longer; says whether there was anything.

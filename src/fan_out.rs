@@ -1,5 +1,7 @@
 //! The fan-out loop: committed events become deliveries, most of them sent at once.
 
+mod validation;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -15,6 +17,7 @@ use crate::health::{Beat, Health};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::fan_out::{Batch, NewDeliveries, Taken};
+use validation::{Findings, Reports};
 
 /// Most events of one transaction.
 const BATCH_EVENTS: i64 = 500;
@@ -61,13 +64,27 @@ struct Pace {
     fresh_next: bool,
     /// After a conflict with a replay: create without leasing.
     unleased: bool,
+    /// What the log has heard of events that do not match.
+    reports: Reports,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self {
+            limit: BATCH_EVENTS,
+            idle: true,
+            newest: 0,
+            fresh_next: false,
+            unleased: false,
+            reports: Reports::default(),
+        }
+    }
 }
 
 impl FanOut {
     /// Runs until it is stopped.
     pub async fn run(self, stop: CancellationToken) {
-        let mut pace =
-            Pace { limit: BATCH_EVENTS, idle: true, newest: 0, fresh_next: false, unleased: false };
+        let mut pace = Pace::new();
         let mut pause = BUSY;
         let mut backoff = Backoff::default();
         while !stop.is_cancelled() {
@@ -114,7 +131,7 @@ impl FanOut {
         let _leasing = self.deliverer.leasing.read().await;
         let fresh = std::mem::take(&mut pace.fresh_next);
         let from = if fresh { pace.newest + 1 } else { 0 };
-        let batch = self.store.take_events(pace.limit, from).await?;
+        let mut batch = self.store.take_events(pace.limit, from).await?;
         pace.newest = pace.newest.max(batch.newest.unwrap_or(0));
         // Endpoints committed before an event are matched with it: the batch tells the revision of
         // the snapshot that it was read in.
@@ -136,7 +153,9 @@ impl FanOut {
         // does not hold up those after it.
         let full = batch.taken.len() as i64 == pace.limit || fresh;
         pace.fresh_next = full && !fresh;
-        let plan = self.plan(&endpoints, &batch.taken, pace.unleased);
+        let findings = self.validate(&mut batch).await?;
+        let mut plan = self.plan(&endpoints, &batch.taken, pace.unleased);
+        plan.findings = findings;
         if plan.new.event_seq.len() > BATCH_DELIVERIES && pace.limit > 1 {
             pace.limit = (pace.limit / 2).max(1);
             self.take_back(&plan);
@@ -223,6 +242,7 @@ impl FanOut {
         metrics.events.inc_by(event_count);
         metrics.fanned_out.inc_by(made);
         metrics.unmatched.inc_by(plan.unmatched);
+        pace.reports.note(&plan.findings, metrics);
         self.note_spilled(&plan.spilled);
         let job = |(index, endpoint): &(usize, EndpointKey)| Job {
             event: Arc::clone(&events[*index]),
@@ -259,4 +279,6 @@ struct Plan {
     /// The endpoints of those that wait in the database, and for how long at least.
     spilled: Vec<(EndpointKey, Duration)>,
     unmatched: u64,
+    /// What the schemas said of the events.
+    findings: Findings,
 }

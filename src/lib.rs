@@ -16,6 +16,7 @@ pub mod sign;
 pub mod seal;
 pub mod profile;
 pub mod endpoint;
+pub mod event_types;
 pub mod config;
 
 pub mod store;

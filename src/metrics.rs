@@ -91,6 +91,11 @@ pub struct Metrics {
     /// Requests under way.
     pub in_flight: IntGauge,
     in_flight_limit: IntGauge,
+    /// Events that did not match their schema, and were delivered all the same.
+    pub invalid_warned: IntCounter,
+    /// Events that did not match their schema, and are in quarantine.
+    pub invalid_rejected: IntCounter,
+    quarantined: IntGauge,
     pending: IntGaugeVec,
     oldest_due: Gauge,
     sampled_at: Gauge,
@@ -165,7 +170,19 @@ impl Metrics {
             ),
             &["outcome"],
         ));
+        let invalid = make.counters(
+            "outboxd_events_invalid_total",
+            "Events that did not match the schema of their type, by events.validate: warn (delivered) \
+             or reject (in quarantine)",
+            &["action"],
+        );
         let metrics = Self {
+            invalid_warned: invalid.with_label_values(&["warn"]),
+            invalid_rejected: invalid.with_label_values(&["reject"]),
+            quarantined: make.gauge(
+                "outboxd_events_quarantined",
+                "Events in quarantine, neither released nor discarded",
+            ),
             success_seconds: attempt_seconds.with_label_values(&["success"]),
             failure_seconds: attempt_seconds.with_label_values(&["failure"]),
             attempts: make.counters(
@@ -304,6 +321,7 @@ impl Metrics {
     pub fn sampled(&self, sample: &Sample, unix_seconds: f64) {
         self.pending(sample);
         self.oldest_due.set(sample.oldest_due_seconds);
+        self.quarantined.set(sample.quarantined);
         self.sampled_at.set(unix_seconds);
     }
 

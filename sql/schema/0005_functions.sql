@@ -199,15 +199,26 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION outbox.remove_tenant_secret(text) IS
-    'Removes the secrets of a tenant; endpoints left without one are given their own; returns how many';
+    'Removes the secrets of a tenant; its endpoints sign with their own from then on; returns how many';
 
-CREATE FUNCTION outbox.send_test(endpoint text) RETURNS text
+CREATE FUNCTION outbox.send_test(endpoint text, sample text DEFAULT NULL) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$
 DECLARE
     receiver outbox.endpoints := outbox.find_endpoint(send_test.endpoint);
     emitted text;
 BEGIN
+    IF send_test.sample IS NOT NULL THEN
+        INSERT INTO outbox.events (type, payload, tenant, live, target)
+        SELECT t.type, t.example, receiver.tenant, false, receiver.endpoint
+        FROM outbox.event_types t WHERE t.type = send_test.sample AND t.example IS NOT NULL
+        RETURNING id INTO emitted;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'the catalogue has no example of the event type %', quote_literal(send_test.sample)
+                USING ERRCODE = 'no_data_found', HINT = 'outboxd event-types list shows which types have one.';
+        END IF;
+        RETURN emitted;
+    END IF;
     INSERT INTO outbox.events (type, payload, tenant, live, target)
     VALUES ('test', json_build_object('endpointUrl', receiver.url, 'name', receiver.name), receiver.tenant, false,
             receiver.endpoint)
@@ -215,8 +226,8 @@ BEGIN
     RETURN emitted;
 END
 $$;
-COMMENT ON FUNCTION outbox.send_test(text) IS
-    'Sends one test event to this endpoint alone, whatever it subscribes to; returns the event id';
+COMMENT ON FUNCTION outbox.send_test(text, text) IS
+    'Sends one test event, or the example of an event type, to this endpoint alone, whatever it subscribes to; returns the event id';
 
 CREATE FUNCTION outbox.reopen(which_event bigint, which_endpoint int) RETURNS boolean
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
@@ -299,7 +310,7 @@ GRANT EXECUTE ON FUNCTION
     outbox.subscribe(text, text[], text, text, text, text, boolean, text, boolean, json, interval, text, text),
     outbox.unsubscribe(text), outbox.set_tenant_secret(text, text, interval), outbox.remove_tenant_secret(text),
     outbox.pause(text, text), outbox.resume(text), outbox.rotate_secret(text, text, interval),
-    outbox.send_test(text), outbox.replay(text, text), outbox.replay_failed(text, timestamptz, timestamptz),
+    outbox.send_test(text, text), outbox.replay(text, text), outbox.replay_failed(text, timestamptz, timestamptz),
     outbox.cancel(text, text), outbox.generate_secret(), outbox.find_endpoint(text), outbox.find_event(text)
     TO outbox_admin;
 GRANT EXECUTE ON FUNCTION outbox.disable_endpoint(int, text) TO outbox_daemon;

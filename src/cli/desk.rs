@@ -84,9 +84,20 @@ impl Desk {
     /// # Errors
     /// What the database refuses.
     pub async fn rehearse(&self, query: Query, params: &[Option<&str>]) -> Result<Value, Failure> {
-        let rows = self.store.rehearse(query, params).await;
-        let rows = rows.map_err(|error| self.failure(&error))?;
+        let rows = self.rehearse_rows(query, params).await?;
         Ok(rows.into_iter().next().map(only_value).unwrap_or_default())
+    }
+
+    /// All rows that a statement would give, without what it would do.
+    ///
+    /// # Errors
+    /// What the database refuses.
+    pub async fn rehearse_rows(
+        &self,
+        query: Query,
+        params: &[Option<&str>],
+    ) -> Result<Vec<Row>, Failure> {
+        self.store.rehearse(query, params).await.map_err(|error| self.failure(&error))
     }
 
     /// The first rows of a list; when there are more, stderr says so. The statements' last

@@ -10,8 +10,10 @@ use super::deliveries::{ATTEMPT_COLUMNS, section, take_body};
 use super::desk::{Desk, Limit, When};
 use super::failure::Failure;
 use super::output::{self, Format, Row};
+use crate::event_types::catalogue::is_type_name;
 use crate::store::manage::{
-    ATTEMPT_LIST, DELIVERY_LIST_RECENT, EVENT_EMIT, EVENT_LIST, EVENT_PAYLOAD, EVENT_SHOW,
+    ATTEMPT_LIST, DELIVERY_LIST_RECENT, EVENT_DISCARD, EVENT_EMIT, EVENT_LIST,
+    EVENT_LIST_QUARANTINED, EVENT_PAYLOAD, EVENT_RELEASE, EVENT_SHOW,
 };
 
 /// `events ...`.
@@ -23,6 +25,16 @@ pub enum Command {
     Show(ShowArgs),
     /// Insert an event; prints its id
     Emit(EmitArgs),
+    /// Deliver an event in quarantine after all, as it is
+    Release {
+        /// The event's id
+        id: String,
+    },
+    /// End the quarantine of an event without delivering it
+    Discard {
+        /// The event's id
+        id: String,
+    },
 }
 
 /// Options of `events list`.
@@ -37,6 +49,9 @@ pub struct ListArgs {
     /// Only events since then: 1h, or a time such as 2025-01-31T12:00:00Z
     #[arg(long, value_name = "WHEN")]
     since: Option<When>,
+    /// Only events in quarantine, those held back last first, each with the reason
+    #[arg(long)]
+    quarantined: bool,
     #[command(flatten)]
     limit: Limit,
     #[command(flatten)]
@@ -83,21 +98,37 @@ pub struct EmitArgs {
     format: Format,
 }
 
-/// Lists, shows or emits.
+/// Lists, shows, emits, releases or discards.
 ///
 /// # Errors
-/// Of the configuration or the database; or there is no such event; or the payload cannot be used.
+/// Of the configuration or the database; or there is no such event, or it is not in quarantine; or
+/// the payload cannot be used.
 pub async fn run(global: &Global, command: Command) -> Result<(), Failure> {
     match command {
         Command::List(args) => list(&Desk::open(global).await?, &args).await,
         Command::Show(args) => show(&Desk::open(global).await?, &args).await,
         Command::Emit(args) => emit(global, &args).await,
+        Command::Release { id } => {
+            Desk::open(global).await?.row(EVENT_RELEASE, &[Some(&id)]).await?;
+            eprintln!("{id} is released; it is delivered as any other event");
+            Ok(())
+        }
+        Command::Discard { id } => {
+            Desk::open(global).await?.row(EVENT_DISCARD, &[Some(&id)]).await?;
+            eprintln!("{id} is discarded; it is not delivered");
+            Ok(())
+        }
     }
 }
 
 async fn list(desk: &Desk, args: &ListArgs) -> Result<(), Failure> {
     let since = desk.past(args.since.as_ref()).await?;
     let params = [args.event_type.as_deref(), args.tenant.as_deref(), since.as_deref()];
+    if args.quarantined {
+        let rows = desk.list(&[EVENT_LIST_QUARANTINED], &params, args.limit).await?;
+        let columns = ["id", "type", "tenant", "quarantined_at", "reason"];
+        return output::print(args.format, &rows, &columns);
+    }
     let rows = desk.list(&[EVENT_LIST], &params, args.limit).await?;
     let columns = ["id", "type", "tenant", "live", "payload_bytes", "created_at"];
     output::print(args.format, &rows, &columns)
@@ -151,6 +182,12 @@ async fn emit(global: &Global, args: &EmitArgs) -> Result<(), Failure> {
 }
 
 fn read_payload(path: &Path) -> Result<String, Failure> {
+    let (name, bytes) = read_file(path)?;
+    check_payload(bytes).map_err(|reason| Failure::failed(format!("{name}: {reason}")))
+}
+
+/// The bytes of a file, `-` being stdin, and what to call it.
+pub(super) fn read_file(path: &Path) -> Result<(String, Vec<u8>), Failure> {
     let mut bytes = Vec::new();
     let (name, read) = if path == Path::new("-") {
         ("stdin".to_owned(), std::io::stdin().lock().read_to_end(&mut bytes))
@@ -159,7 +196,7 @@ fn read_payload(path: &Path) -> Result<String, Failure> {
         (path.display().to_string(), read)
     };
     read.map_err(|error| Failure::failed(format!("cannot read {name}: {error}")))?;
-    check_payload(bytes).map_err(|reason| Failure::failed(format!("{name}: {reason}")))
+    Ok((name, bytes))
 }
 
 /// Postgres would refuse it too, but without saying where it is wrong.
@@ -171,8 +208,7 @@ fn check_payload(bytes: Vec<u8>) -> Result<String, String> {
 }
 
 fn event_type(text: &str) -> Result<String, &'static str> {
-    let allowed = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
-    if (1..=128).contains(&text.len()) && text.bytes().all(allowed) {
+    if is_type_name(text) {
         Ok(text.to_owned())
     } else {
         Err("an event type is 1 to 128 of A-Z a-z 0-9 . _ -")

@@ -12,6 +12,7 @@ mod desk;
 mod demo;
 mod doctor;
 mod endpoints;
+mod event_types;
 mod events;
 mod generate;
 mod listen;
@@ -75,9 +76,12 @@ enum Command {
     /// See how signing secrets are stored, encrypt them, and set those of tenants
     #[command(subcommand)]
     Secrets(secrets::Command),
-    /// Look at events, or emit one
+    /// Look at events, emit one, or decide about those in quarantine
     #[command(subcommand)]
     Events(events::Command),
+    /// The catalogue of event types: schemas and examples
+    #[command(subcommand)]
+    EventTypes(event_types::Command),
     /// Look at deliveries, replay or cancel them
     #[command(subcommand)]
     Deliveries(deliveries::Command),
@@ -180,6 +184,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Endpoints(command) => endpoints::run(&global, command).await,
         Command::Secrets(command) => secrets::run(&global, command).await,
         Command::Events(command) => events::run(&global, command).await,
+        Command::EventTypes(command) => event_types::run(&global, command).await,
         Command::Deliveries(command) => deliveries::run(&global, command).await,
         Command::Profiles(command) => profiles::run(&global, command),
         Command::Stats(args) => stats::run(&global, args).await,

@@ -132,12 +132,11 @@ impl Watcher {
             level.set(&fresh.config.log.level);
         }
         // What needs a restart stays as it was.
-        let Config { secrets, delivery, retention, shutdown, log, profiles, .. } =
-            fresh.config.clone();
-        let before = self.loaded.config.clone();
-        let ca_file = before.delivery.ca_file.clone();
-        let delivery = crate::config::Delivery { ca_file, ..delivery };
-        let config = Config { secrets, delivery, retention, shutdown, log, profiles, ..before };
+        let Config { database, admin, delivery, .. } = self.loaded.config.clone();
+        let fresh_config = fresh.config.clone();
+        let ca_file = delivery.ca_file;
+        let delivery = crate::config::Delivery { ca_file, ..fresh_config.delivery };
+        let config = Config { database, admin, delivery, ..fresh_config };
         self.changes.send_replace(Arc::new(config.clone()));
         self.metrics.reload_ok.set(1);
         self.loaded = Loaded { config, ..fresh };

@@ -25,15 +25,26 @@ pub(super) fn check(
     let admin = checker.admin();
     let secrets = checker.secrets();
     let delivery = checker.delivery();
+    let events = checker.events();
     let retention = checker.retention();
     let shutdown = checker.shutdown();
     let log = checker.log();
     let Checker { mut problems, unready, mut settings, .. } = checker;
     let config = || {
         let (database, admin, delivery) = (database?, admin?, delivery?);
-        let (secrets, retention, shutdown, log) = (secrets?, retention?, shutdown?, log?);
-        let profiles = layers.profiles.clone();
-        Some(Config { database, admin, secrets, delivery, retention, shutdown, log, profiles })
+        let (secrets, events, retention) = (secrets?, events?, retention?);
+        let (shutdown, log, profiles) = (shutdown?, log?, layers.profiles.clone());
+        Some(Config {
+            database,
+            admin,
+            secrets,
+            delivery,
+            events,
+            retention,
+            shutdown,
+            log,
+            profiles,
+        })
     };
     match config() {
         Some(config) if problems.is_empty() => {

@@ -36,7 +36,7 @@ const fn reloaded(key: Key) -> Key {
 }
 
 /// All keys.
-pub const KEYS: [Key; 24] = [
+pub const KEYS: [Key; 25] = [
     secret(
         "database.url",
         "libpq URL or key=value list; else DATABASE_URL, else PGHOST and its relatives",
@@ -74,6 +74,11 @@ pub const KEYS: [Key; 24] = [
     live("delivery.https_only", "false", "refuse endpoints without TLS"),
     live("delivery.lease", "90s", "after which another instance may retry an unfinished delivery"),
     unset("delivery.ca_file", "PEM file of further roots to verify receivers with"),
+    live(
+        "events.validate",
+        "off",
+        "events that do not match the schema of their type: off, warn (count) or reject (hold back)",
+    ),
     live("retention.events", "30d", "how long finished events are kept"),
     live("retention.attempts", "30d", "how long the history of attempts is kept"),
     live("shutdown.grace", "30s", "how long requests in flight may take to end at shutdown"),

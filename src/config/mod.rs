@@ -54,6 +54,8 @@ pub struct Config {
     pub secrets: Secrets,
     /// Sending.
     pub delivery: Delivery,
+    /// What is asked of events.
+    pub events: Events,
     /// How long finished work is kept.
     pub retention: Retention,
     /// Stopping.
@@ -150,6 +152,34 @@ pub struct Delivery {
     pub lease: Duration,
     /// A PEM file of further roots to verify receivers with.
     pub ca_file: Option<PathBuf>,
+}
+
+/// `events.*`
+#[derive(Clone, Copy, Debug)]
+pub struct Events {
+    /// What becomes of events that do not match the schema of their type.
+    pub validate: Validate,
+}
+
+/// What becomes of events that do not match the schema of their type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Validate {
+    /// Nobody looks.
+    Off,
+    /// They are counted and delivered.
+    Warn,
+    /// They are held back in quarantine.
+    Reject,
+}
+
+impl fmt::Display for Validate {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Validate::Off => "off",
+            Validate::Warn => "warn",
+            Validate::Reject => "reject",
+        })
+    }
 }
 
 /// `retention.*`

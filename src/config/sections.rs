@@ -11,7 +11,10 @@ use super::check::Checker;
 use super::files::read_text;
 use super::problem::Origin;
 use super::values::{self, NONE};
-use super::{Admin, Database, Delivery, LEASE_MARGIN, Listen, Log, Retention, Shutdown, duration};
+use super::{
+    Admin, Database, Delivery, Events, LEASE_MARGIN, Listen, Log, Retention, Shutdown, Validate,
+    duration,
+};
 use crate::guard::AllowRule;
 use crate::retry::Schedule;
 
@@ -138,6 +141,11 @@ impl Checker<'_> {
         self.layers.find(key).map_or(Origin::Default, |found| found.origin)
     }
 
+    pub(super) fn events(&mut self) -> Option<Events> {
+        let validate = self.read("events.validate", values::validate, Validate::to_string);
+        Some(Events { validate: validate? })
+    }
+
     pub(super) fn retention(&mut self) -> Option<Retention> {
         let events = self.duration("retention.events", &RETENTION);
         let attempts = self.duration("retention.attempts", &RETENTION);
@@ -262,6 +270,8 @@ mod tests {
             ("shutdown.grace = '2h'", "from 0s to 1h"),
             ("log.level = 'inof'", "write one of off, error"),
             ("log.format = 'xml'", "auto, text or json"),
+            ("events.validate = 'strict'", "off, warn or reject"),
+            ("events.validate = true", "not a text"),
             ("admin.listen = ':9464'", "IP address and port"),
             ("delivery.allow = ['10.0.0.0/8', 'x']", "\"x\": "),
             ("delivery.ca_file = '/nowhere.pem'", "cannot be read: No such file"),

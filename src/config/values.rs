@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use config::ValueKind;
 
-use super::{Listen, LogFormat, duration};
+use super::{Listen, LogFormat, Validate, duration};
 
 /// What stands for an unset key or an empty list wherever values are shown.
 pub(super) const NONE: &str = "none";
@@ -151,6 +151,16 @@ pub(super) fn log_format(value: &ValueKind) -> Result<LogFormat, String> {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
         _ => Err("write auto, text or json".to_owned()),
+    }
+}
+
+/// What becomes of events that do not match.
+pub(super) fn validate(value: &ValueKind) -> Result<Validate, String> {
+    match text(value)? {
+        "off" => Ok(Validate::Off),
+        "warn" => Ok(Validate::Warn),
+        "reject" => Ok(Validate::Reject),
+        _ => Err("write off, warn or reject".to_owned()),
     }
 }
 

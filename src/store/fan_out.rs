@@ -1,5 +1,6 @@
 //! Fan-out: events off the queue, deliveries into the work table, in one transaction.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::error::StoreError;
-use super::{Store, Transaction, WORK, micros};
+use super::{Param, Store, Transaction, WORK, micros};
 use crate::endpoint::EndpointKey;
 use crate::event::Event;
 
@@ -153,6 +154,27 @@ impl Batch {
             (&micros(lease), Type::INT8),
         ];
         self.transaction.last(sql, &params).await.map(drop)
+    }
+
+    /// The payload of one of its events that was too large to come along; `None` when the event is
+    /// gone. On the connection of the batch, which may be the only one.
+    pub async fn payload(&mut self, seq: i64) -> Result<Option<Bytes>, StoreError> {
+        let sql = include_str!("../../sql/load_payload.sql");
+        let rows = self.transaction.query(sql, &[(&seq, Type::INT8)]).await?;
+        Ok(rows.first().map(|row| read_payload(row, 0)).transpose()?.flatten())
+    }
+
+    /// Puts events into quarantine when the batch commits, each with the reason. Returns which; the
+    /// others have been released from there before.
+    pub async fn quarantine(
+        &mut self,
+        seqs: &[i64],
+        reasons: &[&str],
+    ) -> Result<HashSet<i64>, StoreError> {
+        let sql = include_str!("../../sql/fan_out_quarantine.sql");
+        let params: [Param<'_>; 2] = [(&seqs, Type::INT8_ARRAY), (&reasons, Type::TEXT_ARRAY)];
+        let rows = self.transaction.query(sql, &params).await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
     /// Gives the events back to the queue.

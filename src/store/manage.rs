@@ -54,7 +54,7 @@ queries! {
     TENANT_SET_SECRET = "tenant_set_secret.sql";
     /// All secrets, without what is secret: `limit`.
     SECRET_LIST = "secret_list.sql";
-    /// Sends a test event: `endpoint`.
+    /// Sends a test event: `endpoint`, `sample`.
     ENDPOINT_TEST = "endpoint_test.sql";
     /// The health of every endpoint.
     ENDPOINT_HEALTH = "endpoint_health.sql";
@@ -68,6 +68,18 @@ queries! {
     EVENT_SHOW = "event_show.sql";
     /// The payload of an event: `event`.
     EVENT_PAYLOAD = "event_payload.sql";
+    /// Events in quarantine: `type`, `tenant`, `since`, `limit`.
+    EVENT_LIST_QUARANTINED = "event_list_quarantined.sql";
+    /// Delivers an event in quarantine: `event`.
+    EVENT_RELEASE = "event_release.sql";
+    /// Ends a quarantine without delivering: `event`.
+    EVENT_DISCARD = "event_discard.sql";
+    /// The catalogue of event types: `limit`.
+    EVENT_TYPE_LIST = "event_type_list.sql";
+    /// One event type: `type`.
+    EVENT_TYPE_SHOW = "event_type_show.sql";
+    /// Adds and replaces event types: a JSON array.
+    EVENT_TYPE_IMPORT = "event_type_import.sql";
     /// Inserts an event: `type`, `payload`, `id`, `tenant`, `live`, `key`, `deliver_after`.
     EVENT_EMIT = "event_emit.sql";
     /// Deliveries: `status`, `endpoint`, `event`, `limit`.

@@ -36,6 +36,7 @@ pub const MIGRATIONS: &[Migration] = migrations![
     4 "deliveries" "0004_deliveries.sql",
     5 "functions" "0005_functions.sql",
     6 "views" "0006_views.sql",
+    7 "event_types" "0007_event_types.sql",
 ];
 
 /// The schema version that this binary works with.

@@ -7,6 +7,7 @@ pub mod claim;
 pub mod demo;
 pub mod endpoints;
 pub mod error;
+pub mod event_types;
 pub mod fan_out;
 pub mod fitness;
 pub mod instance;

@@ -16,6 +16,8 @@ pub struct Sample {
     pub leased: i64,
     /// Age in seconds of the oldest that should have been started.
     pub oldest_due_seconds: f64,
+    /// Events in quarantine.
+    pub quarantined: i64,
 }
 
 impl Store {
@@ -29,6 +31,7 @@ impl Store {
             due: row.try_get(2)?,
             leased: row.try_get(3)?,
             oldest_due_seconds: row.try_get(4)?,
+            quarantined: row.try_get(5)?,
         })
     }
 }

@@ -152,12 +152,17 @@ async fn sighup_reloads_what_can_be_and_a_bad_file_changes_nothing() {
     write("[delivery]\nretry = \"nonsense\"\n");
     process.signal("HUP");
     reloaded("0").await;
-    write("[delivery]\nretry = \"none\"\n");
+    write("[delivery]\nretry = \"none\"\n[events]\nvalidate = \"reject\"\n");
     process.signal("HUP");
     reloaded("1").await;
     database.emit("a", "{}").await;
     database.wait_until_idle().await;
     assert_eq!(database.text("SELECT status FROM outbox.deliveries").await, "exhausted");
+    let object =
+        "INSERT INTO outbox.event_types (type, schema) VALUES ('b', '{\"type\": \"object\"}')";
+    database.execute(object).await;
+    let held = database.emit("b", "[]").await;
+    database.wait_for("SELECT event_id FROM outbox.quarantined_events", &held).await;
     assert_eq!(process.terminate().await, Some(0));
     std::fs::remove_file(file).ok();
 }

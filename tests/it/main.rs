@@ -23,6 +23,8 @@ mod manage;
 mod secrets;
 /// Which secret signs, its own or the tenant's, and who may see it.
 mod owners;
+/// What the catalogue does: checking events, quarantine, samples.
+mod event_types;
 /// What stays true when processes and databases die.
 mod crash;
 /// What the command line answers, and how it exits.

@@ -128,6 +128,10 @@ async fn a_producer_can_produce_and_nothing_else() {
         "SELECT outbox.replay('mine', 'one')",
         "SELECT outbox.cancel('mine', 'one')",
         "SELECT outbox.find_event('mine')",
+        "SELECT * FROM outbox.event_types",
+        "SELECT * FROM outbox.quarantined_events",
+        "SELECT outbox.release('mine')",
+        "SELECT outbox.discard('mine')",
         "SELECT outbox.maintain_history('1 day')",
         "SELECT outbox.enqueue()",
         "CREATE TABLE outbox.mine (n int)",
@@ -147,6 +151,8 @@ async fn a_reader_sees_no_secret_no_payload_and_no_reply_body() {
         "SELECT * FROM outbox.endpoint_health",
         "SELECT event_id, outcome, http_status, error, remote_addr FROM outbox.attempts",
         "SELECT count(*) FROM outbox.attempts",
+        "SELECT * FROM outbox.event_types",
+        "SELECT * FROM outbox.quarantined_events",
     ] {
         database.execute(allowed).await;
     }
@@ -155,6 +161,8 @@ async fn a_reader_sees_no_secret_no_payload_and_no_reply_body() {
         "SELECT payload FROM outbox.events",
         "SELECT secret FROM outbox.secrets",
         "SELECT url FROM outbox.endpoints",
+        "SELECT reason FROM outbox.quarantine",
+        "INSERT INTO outbox.event_types (type) VALUES ('a')",
         "SELECT outbox.emit('a', '{}')",
     ] {
         assert!(database.try_execute(forbidden).await.is_err(), "{forbidden}");

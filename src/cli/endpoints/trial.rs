@@ -20,6 +20,10 @@ const LOOK: Duration = Duration::from_millis(250);
 pub struct Args {
     /// The endpoint's id or name
     endpoint: String,
+    /// Send the example that the catalogue has of this event type, instead of a test event; see
+    /// 'outboxd event-types list'
+    #[arg(long, value_name = "TYPE")]
+    sample: Option<String>,
     /// How long to wait for the result
     #[arg(long, default_value = "30s", value_parser = duration::parse)]
     wait: Duration,
@@ -39,7 +43,7 @@ pub async fn run(desk: &Desk, args: &Args) -> Result<(), Failure> {
     if !running {
         eprintln!("no daemon seems to be running; start one with: outboxd run");
     }
-    let event = desk.value(ENDPOINT_TEST, &[endpoint]).await?;
+    let event = desk.value(ENDPOINT_TEST, &[endpoint, args.sample.as_deref()]).await?;
     let event = event.as_str().unwrap_or_default();
     let Some(attempt) = wait(desk, event, args.wait).await? else {
         require_active(&desk.row(ENDPOINT_SHOW, &[endpoint]).await?, "the test event waits")?;
@@ -66,7 +70,7 @@ pub async fn run(desk: &Desk, args: &Args) -> Result<(), Failure> {
     }
     let status = report.get("http_status").and_then(Value::as_u64);
     let name = &args.endpoint;
-    let hint = hint(outcome, status);
+    let hint = hint(outcome, status, args.sample.is_some());
     let mut message = format!("{name} did not take the test event: {hint}");
     let delivery = desk.row(DELIVERY_SHOW, &[Some(event), endpoint]).await?;
     if delivery.get("finished_at").is_none_or(Value::is_null) {
@@ -106,7 +110,7 @@ async fn wait(desk: &Desk, event: &str, patience: Duration) -> Result<Option<Row
 }
 
 /// What to look at first, for an attempt that did not succeed.
-fn hint(outcome: &str, status: Option<u64>) -> &'static str {
+fn hint(outcome: &str, status: Option<u64>, is_sample: bool) -> &'static str {
     match (outcome, status) {
         ("blocked", _) => {
             "its address is refused; if it is meant, add it to delivery.allow of the daemon"
@@ -141,9 +145,13 @@ fn hint(outcome: &str, status: Option<u64>) -> &'static str {
         ("http_4xx", Some(404 | 405)) => {
             "there is nothing that takes a POST at this path; check the URL"
         }
+        ("http_4xx", Some(400 | 422)) if is_sample => {
+            "it does not like the request; the example in the catalogue may not be what it expects \
+             of this event type"
+        }
         ("http_4xx", Some(400 | 422)) => {
             "it does not like the request; test events have the type 'test', and it may know only \
-             its own"
+             its own: try one of those with --sample"
         }
         ("http_4xx", _) => "it refuses the request; its log should say why",
         ("http_410", _) => "it says that it is gone for good, which disables the endpoint",
@@ -163,9 +171,11 @@ mod tests {
     #[test]
     fn every_failure_has_a_hint_of_its_own() {
         for outcome in Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Success) {
-            assert_ne!(hint(outcome.as_str(), None), "see the error above", "{outcome:?}");
+            assert_ne!(hint(outcome.as_str(), None, false), "see the error above", "{outcome:?}");
         }
-        assert!(hint("http_4xx", Some(401)).contains("secret"));
+        assert!(hint("http_4xx", Some(401), false).contains("secret"));
+        assert!(hint("http_4xx", Some(400), false).contains("--sample"));
+        assert!(hint("http_4xx", Some(400), true).contains("catalogue"));
     }
 
     #[test]
