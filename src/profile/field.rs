@@ -1,5 +1,5 @@
-//! The fields that templates can have, and where each makes sense. To add one, add it to [`Field`],
-//! [`FIELDS`] and [`Site::fields`], and an arm to `Context::write` in `template.rs`.
+//! The fields that templates can have, and where each makes sense. To add one, add it to [`Field`]
+//! and [`FIELDS`], and an arm to `Context::write` in `template.rs`.
 
 use std::fmt;
 
@@ -42,29 +42,6 @@ pub enum Field {
     Signatures,
 }
 
-use Field::*;
-
-/// Every field with the name it is written under.
-pub const FIELDS: [(&str, Field); 17] = [
-    ("id", Id),
-    ("type", Type),
-    ("tenant", Tenant),
-    ("tenant.json", TenantJson),
-    ("live", Live),
-    ("created.unix", CreatedUnix),
-    ("created.unix_ms", CreatedUnixMs),
-    ("created.rfc3339", CreatedRfc3339),
-    ("attempt.unix", AttemptUnix),
-    ("attempt.unix_ms", AttemptUnixMs),
-    ("attempt.rfc3339", AttemptRfc3339),
-    ("payload", Payload),
-    ("members", Members),
-    ("body", Body),
-    ("url", Url),
-    ("signature", Signature),
-    ("signatures", Signatures),
-];
-
 /// Where a template stands, which decides what it may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Site {
@@ -80,58 +57,56 @@ pub enum Site {
     Value,
 }
 
+/// What an event is told apart by.
+const IDENTITY: &[Site] = &[Site::Body, Site::Header, Site::Signed, Site::Value];
+/// What else an event says.
+const EVENT: &[Site] = &[Site::Body, Site::Header, Site::Signed];
+/// What changes with every attempt.
+const ATTEMPT: &[Site] = &[Site::Header, Site::Signed, Site::Value];
+
+/// Every field with the name it is written under, and where it can stand.
+pub const FIELDS: [(&str, Field, &[Site]); 17] = [
+    ("id", Field::Id, IDENTITY),
+    ("type", Field::Type, IDENTITY),
+    ("tenant", Field::Tenant, EVENT),
+    ("tenant.json", Field::TenantJson, &[Site::Body]),
+    ("live", Field::Live, EVENT),
+    ("created.unix", Field::CreatedUnix, EVENT),
+    ("created.unix_ms", Field::CreatedUnixMs, EVENT),
+    ("created.rfc3339", Field::CreatedRfc3339, EVENT),
+    ("attempt.unix", Field::AttemptUnix, ATTEMPT),
+    ("attempt.unix_ms", Field::AttemptUnixMs, ATTEMPT),
+    ("attempt.rfc3339", Field::AttemptRfc3339, ATTEMPT),
+    ("payload", Field::Payload, &[Site::Body, Site::Signed]),
+    ("members", Field::Members, &[Site::Body]),
+    ("body", Field::Body, &[Site::Signed]),
+    ("url", Field::Url, &[Site::Signed]),
+    ("signature", Field::Signature, &[Site::Each]),
+    ("signatures", Field::Signatures, &[Site::Value]),
+];
+
+impl Field {
+    /// The field of that name, with where it can stand.
+    pub fn named(name: &str) -> Option<(Self, &'static [Site])> {
+        FIELDS.iter().find(|(known, ..)| *known == name).map(|(_, field, sites)| (*field, *sites))
+    }
+
+    /// Whether it changes with every attempt.
+    pub fn changes(self) -> bool {
+        matches!(self, Self::AttemptUnix | Self::AttemptUnixMs | Self::AttemptRfc3339)
+    }
+}
+
 impl Site {
     /// The fields that make sense here.
-    pub fn fields(self) -> &'static [Field] {
-        match self {
-            Self::Body => &[
-                Id,
-                Type,
-                Tenant,
-                TenantJson,
-                Live,
-                CreatedUnix,
-                CreatedUnixMs,
-                CreatedRfc3339,
-                Payload,
-                Members,
-            ],
-            Self::Header => &[
-                Id,
-                Type,
-                Tenant,
-                Live,
-                CreatedUnix,
-                CreatedUnixMs,
-                CreatedRfc3339,
-                AttemptUnix,
-                AttemptUnixMs,
-                AttemptRfc3339,
-            ],
-            Self::Signed => &[
-                Body,
-                Id,
-                Type,
-                Tenant,
-                Live,
-                CreatedUnix,
-                CreatedUnixMs,
-                CreatedRfc3339,
-                AttemptUnix,
-                AttemptUnixMs,
-                AttemptRfc3339,
-                Payload,
-                Url,
-            ],
-            Self::Each => &[Signature],
-            Self::Value => &[Signatures, Id, Type, AttemptUnix, AttemptUnixMs, AttemptRfc3339],
-        }
+    pub fn fields(self) -> impl Iterator<Item = Field> {
+        FIELDS.iter().filter(move |(.., sites)| sites.contains(&self)).map(|(_, field, _)| *field)
     }
 }
 
 impl fmt::Display for Field {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = FIELDS.iter().find(|(_, field)| field == self).map_or("", |(name, _)| name);
+        let name = FIELDS.iter().find(|(_, field, _)| field == self).map_or("", |(name, ..)| name);
         write!(out, "{{{{{name}}}}}")
     }
 }

@@ -3,7 +3,7 @@
 //! A field stands between double braces, which JSON itself never has next to each other.
 
 use super::escape::Escape;
-use super::field::{FIELDS, Field, Site};
+use super::field::{Field, Site};
 use super::payload;
 use crate::event::Event;
 use Field::*;
@@ -258,14 +258,13 @@ fn rfc3339(unix_ms: i64) -> String {
 }
 
 fn field(name: &str, site: Site) -> Result<Field, TemplateError> {
-    let named = FIELDS.iter().find(|(known, _)| *known == name).map(|(_, field)| *field);
-    match named {
-        Some(field) if site.fields().contains(&field) => Ok(field),
-        Some(AttemptUnix | AttemptUnixMs | AttemptRfc3339) if site == Site::Body => {
+    match Field::named(name) {
+        Some((field, sites)) if sites.contains(&site) => Ok(field),
+        Some((field, _)) if field.changes() && site == Site::Body => {
             Err(TemplateError::Changing(name.to_owned()))
         }
         _ => {
-            let known: Vec<String> = site.fields().iter().map(Field::to_string).collect();
+            let known: Vec<String> = site.fields().map(|field| field.to_string()).collect();
             Err(TemplateError::Unknown { name: name.to_owned(), known: known.join(", ") })
         }
     }

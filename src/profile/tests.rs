@@ -364,7 +364,7 @@ fn the_examples_of_the_documentation_are_profiles() {
     for (profile, _) in Profiles::default().all() {
         assert!(text.contains(&format!("| `{}` |", profile.name)), "{}", profile.name);
     }
-    for (name, _) in super::field::FIELDS {
+    for (name, ..) in super::field::FIELDS {
         assert!(text.contains(&format!("`{{{{{name}}}}}`")), "{name}");
     }
 }
