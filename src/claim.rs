@@ -152,6 +152,7 @@ impl Claim {
                     endpoint,
                     attempt,
                     failures,
+                    ahead: false,
                     holder,
                     lease_ends,
                 }),

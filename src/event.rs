@@ -42,6 +42,8 @@ pub struct Job {
     pub failures: i32,
     /// The instance that holds the lease.
     pub holder: i32,
+    /// Whether somebody waits for it: it goes ahead of what is queued for its endpoint.
+    pub ahead: bool,
     /// When the lease ends; always a little earlier than the database has it.
     pub lease_ends: Instant,
 }

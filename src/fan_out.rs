@@ -188,13 +188,17 @@ impl FanOut {
             }
             for key in &found {
                 let may_lease = !unleased && wait.is_zero() && endpoints.ready(*key).is_some();
-                let leased = may_lease && lanes.reserve(*key, 1) == 1;
+                let leased = may_lease
+                    && match target {
+                        Some(_) => lanes.reserve_ahead(*key),
+                        None => lanes.reserve(*key, 1) == 1,
+                    };
                 plan.new.event_seq.push(event.seq);
                 plan.new.endpoint.push(*key);
                 plan.new.leased.push(leased);
                 plan.new.wait_us.push(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX));
                 if leased {
-                    plan.leased.push((index, *key));
+                    plan.leased.push(Leased { index, endpoint: *key, ahead: target.is_some() });
                 } else {
                     plan.spilled.push((*key, *wait));
                 }
@@ -205,8 +209,8 @@ impl FanOut {
 
     fn take_back(&self, plan: &Plan) {
         let mut lanes = self.deliverer.lanes();
-        for (_, key) in &plan.leased {
-            lanes.unreserve(*key, 1);
+        for leased in &plan.leased {
+            lanes.unreserve(leased.endpoint, 1);
         }
     }
 
@@ -244,11 +248,12 @@ impl FanOut {
         metrics.unmatched.inc_by(plan.unmatched);
         pace.reports.note(&plan.findings, metrics);
         self.note_spilled(&plan.spilled);
-        let job = |(index, endpoint): &(usize, EndpointKey)| Job {
-            event: Arc::clone(&events[*index]),
-            endpoint: *endpoint,
+        let job = |leased: &Leased| Job {
+            event: Arc::clone(&events[leased.index]),
+            endpoint: leased.endpoint,
             attempt: 1,
             failures: 0,
+            ahead: leased.ahead,
             holder,
             lease_ends: leased_at + lease,
         };
@@ -270,12 +275,21 @@ impl FanOut {
     }
 }
 
+/// A delivery of a batch that is sent at once.
+struct Leased {
+    /// Of the event in the batch.
+    index: usize,
+    endpoint: EndpointKey,
+    /// A test, which somebody waits for.
+    ahead: bool,
+}
+
 /// The deliveries of a batch.
 #[derive(Default)]
 struct Plan {
     new: NewDeliveries,
-    /// Index of the event, and the endpoint, of those that are sent at once.
-    leased: Vec<(usize, EndpointKey)>,
+    /// Those that are sent at once.
+    leased: Vec<Leased>,
     /// The endpoints of those that wait in the database, and for how long at least.
     spilled: Vec<(EndpointKey, Duration)>,
     unmatched: u64,

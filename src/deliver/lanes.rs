@@ -13,6 +13,8 @@ use crate::event::{Job, Lease};
 const HORIZON: Duration = Duration::from_secs(2);
 /// Most deliveries queued for one endpoint.
 const MAX_LANE_QUEUE: usize = 2000;
+/// Most deliveries of a lane that go ahead of the others.
+const MAX_AHEAD: usize = 8;
 /// Most deliveries queued for all.
 const MAX_QUEUED: usize = 20_000;
 /// Most payload bytes queued for all.
@@ -188,6 +190,19 @@ impl Lanes {
         granted
     }
 
+    /// Promises room to one delivery that goes ahead of what is queued, in a full lane too. False
+    /// when it has to wait in the database.
+    pub fn reserve_ahead(&mut self, key: EndpointKey) -> bool {
+        if !self.open || self.suspended || self.queued >= MAX_QUEUED {
+            return false;
+        }
+        let Some(lane) = self.lanes.get_mut(&key).filter(|lane| lane.ready) else { return false };
+        let ahead = lane.queue.iter().take_while(|job| job.ahead).count();
+        let granted = ahead < MAX_AHEAD;
+        lane.reserved += usize::from(granted);
+        granted
+    }
+
     /// Takes back a promise that was not used.
     pub fn unreserve(&mut self, key: EndpointKey, count: usize) {
         if let Some(lane) = self.lanes.get_mut(&key) {
@@ -205,7 +220,13 @@ impl Lanes {
         self.queued += 1;
         self.queued_bytes += job.event.payload.as_ref().map_or(0, bytes::Bytes::len);
         let key = job.endpoint;
-        lane.queue.push_back(job);
+        if job.ahead {
+            // Behind those that came before it.
+            let place = lane.queue.iter().take_while(|queued| queued.ahead).count();
+            lane.queue.insert(place, job);
+        } else {
+            lane.queue.push_back(job);
+        }
         if lane.can_start() && !lane.in_rotation {
             lane.in_rotation = true;
             self.rotation.push_back(key);

@@ -108,6 +108,24 @@ async fn a_test_event_reaches_its_endpoint_alone_whatever_that_subscribes_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_test_event_does_not_wait_behind_the_backlog_of_its_endpoint() {
+    let (database, receiver) = (Database::new().await, Receiver::start());
+    let gate = receiver.gate();
+    receiver.otherwise(Reply::hold(&gate));
+    database.subscribe("one", &receiver.url("/")).await;
+    let daemon = TestDaemon::start(&database).await;
+    database.insert_many("a", 2_000).await;
+    receiver.wait_for(32).await;
+    let test = database.text("outbox.send_test('one')").await;
+    database.wait_for("SELECT count(*) FROM outbox.queue", "0").await;
+    gate.open();
+    receiver.wait_for(2_001).await;
+    let place = receiver.ids().iter().position(|id| *id == test);
+    assert!(place.is_some_and(|place| place < 100), "{place:?}");
+    daemon.stop().await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn replay_sends_the_same_bytes_again_under_the_next_number() {
     let (database, receiver) = (Database::new().await, Receiver::start());
     database.subscribe("one", &receiver.url("/")).await;
