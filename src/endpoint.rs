@@ -163,8 +163,8 @@ impl Endpoint {
     /// When the profile cannot make a request of the event.
     pub fn render<'a>(
         &'a self,
-        event: &Event,
-        payload: &[u8],
+        event: &'a Event,
+        payload: &'a [u8],
         now: Instant,
         attempt_ms: i64,
     ) -> Result<Rendered<'a>, Unsatisfied> {

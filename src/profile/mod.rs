@@ -15,6 +15,7 @@ mod trial;
 pub mod verify;
 mod write;
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -82,8 +83,8 @@ pub struct Sending<'a> {
 pub struct Rendered<'a> {
     /// The body.
     pub body: Bytes,
-    /// The headers of the profile; those that may be overridden come first.
-    pub headers: Vec<(&'a str, String)>,
+    /// The headers of the profile.
+    pub headers: Vec<(&'a str, Cow<'a, str>)>,
 }
 
 /// Why a profile cannot make a request of an event: nothing is sent.
@@ -172,34 +173,39 @@ impl Profile {
     ///
     /// # Errors
     /// See [`Unsatisfied`]; nothing is ever half signed.
-    pub fn render(
-        &self,
-        sending: &Sending<'_>,
+    pub fn render<'a>(
+        &'a self,
+        sending: &Sending<'a>,
         keys: &Keys,
         now: Instant,
-    ) -> Result<Rendered<'_>, Unsatisfied> {
+    ) -> Result<Rendered<'a>, Unsatisfied> {
         let mut context = Context {
             event: sending.event,
             payload: sending.payload,
             url: sending.url,
             attempt_ms: sending.attempt_ms,
             body: &[],
-            signatures: "",
         };
         let body = self.body(&context, keys, now)?;
         context.body = &body;
         let mut headers = Vec::with_capacity(self.headers.len() + self.groups.len() + 2);
-        headers.push((CONTENT_TYPE, self.content_type.clone()));
+        headers.push((CONTENT_TYPE, Cow::Borrowed(self.content_type.as_str())));
         for (name, template) in &self.headers {
-            let mut value = Vec::new();
-            template.fill(&context, &mut value);
-            headers.push((name.as_str(), header_value(name, value)?));
+            let value = match template.plain() {
+                Some(plain) => Cow::Borrowed(plain),
+                None => {
+                    let mut value = Vec::new();
+                    template.fill(&context, &mut value, |_| ());
+                    Cow::Owned(header_value(name, value)?)
+                }
+            };
+            headers.push((name.as_str(), value));
         }
-        headers.push((ID_HEADER, header_value(ID_HEADER, sending.event.id.clone().into_bytes())?));
+        headers.push((ID_HEADER, Cow::Borrowed(sending.event.id.as_str())));
         for group in &self.groups {
             if let Place::Header(name) = group.place(&self.rules) {
                 let value = group.value(&self.rules, keys, now, &context)?;
-                headers.push((name, header_value(name, value.into_bytes())?));
+                headers.push((name, Cow::Owned(header_value(name, value)?)));
             }
         }
         Ok(Rendered { body: body.into(), headers })
@@ -219,7 +225,7 @@ impl Profile {
                 let covered = Context { body: &body, ..*context };
                 let value = group.value(&self.rules, keys, now, &covered)?;
                 let mut escaped = Vec::with_capacity(value.len());
-                Escape::Json.write(value.as_bytes(), &mut escaped);
+                Escape::Json.write(&value, &mut escaped);
                 body = payload::with_member(&body, name, &escaped).ok_or(NotAnObject)?;
             }
         }

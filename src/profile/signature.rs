@@ -3,9 +3,11 @@
 use std::time::Instant;
 
 use super::Unsatisfied;
-use super::field::Field;
 use super::template::{Context, Template};
 use crate::sign::key::{Algorithm, Encoding, Key, KeyError, KeyForm, Named};
+
+/// Room for the value of a header with one signature or two.
+const USUAL_VALUE: usize = 128;
 
 /// Where signatures go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,12 +152,12 @@ impl Group {
         keys: &Keys,
         now: Instant,
         context: &Context<'_>,
-    ) -> Vec<String> {
+    ) -> Vec<Vec<u8>> {
         let mut signatures = Vec::new();
         for held in keys.active(now) {
             for number in &self.rules {
                 if let Some(key) = &held.of_rules[*number] {
-                    let mut signature = String::new();
+                    let mut signature = Vec::new();
                     rules[*number].sign(key, context, &mut signature);
                     signatures.push(signature);
                 }
@@ -174,62 +176,64 @@ impl Group {
         keys: &Keys,
         now: Instant,
         context: &Context<'_>,
-    ) -> Result<String, Unsatisfied> {
+    ) -> Result<Vec<u8>, Unsatisfied> {
         let speaker = self.speaker(rules);
-        let mut signatures = String::new();
+        let mut value = Vec::with_capacity(USUAL_VALUE);
+        let mut signed = false;
+        speaker.value.fill(context, &mut value, |out| {
+            signed = self.sign_with_all(rules, keys.active(now), context, out);
+        });
+        if signed {
+            return Ok(value);
+        }
+        Err(Unsatisfied::NoSecret(match &speaker.place {
+            Place::Header(name) => format!("header {name}"),
+            Place::Member(name) => format!("member {name}"),
+        }))
+    }
+
+    /// Appends the signatures of the secrets that sign. Says whether there is any.
+    fn sign_with_all<'a>(
+        &self,
+        rules: &[Rule],
+        mut active: impl DoubleEndedIterator<Item = &'a Held>,
+        context: &Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let speaker = self.speaker(rules);
+        let separator = speaker.separator.as_deref().unwrap_or_default();
+        let mut first = true;
         let mut sign = |held: &Held| {
             let mut signed = false;
             for number in &self.rules {
                 if let Some(key) = &held.of_rules[*number] {
-                    if signed || !signatures.is_empty() {
-                        signatures.push_str(speaker.separator.as_deref().unwrap_or_default());
+                    if !first {
+                        out.extend_from_slice(separator.as_bytes());
                     }
-                    rules[*number].sign(key, context, &mut signatures);
-                    signed = true;
+                    rules[*number].sign(key, context, out);
+                    (first, signed) = (false, true);
                 }
             }
             signed
         };
-        let mut active = keys.active(now);
-        let signed = match speaker.secrets {
+        match speaker.secrets {
             Which::All => active.fold(false, |any, held| sign(held) | any),
             Which::Newest => active.any(sign),
             Which::Oldest => active.rev().any(sign),
-        };
-        if !signed {
-            return Err(Unsatisfied::NoSecret(match &speaker.place {
-                Place::Header(name) => format!("header {name}"),
-                Place::Member(name) => format!("member {name}"),
-            }));
         }
-        if speaker.value.is_only(Field::Signatures) {
-            return Ok(signatures);
-        }
-        Ok(filled(&speaker.value, &Context { signatures: &signatures, ..*context }))
     }
 }
 
 impl Rule {
     /// Appends one signature.
-    fn sign(&self, key: &Key, context: &Context<'_>, out: &mut String) {
-        let pieces = |take: &mut dyn FnMut(&[u8])| {
-            if let Some(signed) = &self.signed {
-                signed.pieces(context, take);
-            }
-        };
-        if self.each.is_only(Field::Signature) {
+    fn sign(&self, key: &Key, context: &Context<'_>, out: &mut Vec<u8>) {
+        self.each.fill(context, out, |out| {
+            let pieces = |take: &mut dyn FnMut(&[u8])| {
+                if let Some(signed) = &self.signed {
+                    signed.pieces(context, take);
+                }
+            };
             key.sign(self.encoding, pieces, out);
-            return;
-        }
-        let mut signature = String::new();
-        key.sign(self.encoding, pieces, &mut signature);
-        out.push_str(&filled(&self.each, &Context { signatures: &signature, ..*context }));
+        });
     }
-}
-
-fn filled(template: &Template, context: &Context<'_>) -> String {
-    let mut out = Vec::new();
-    template.fill(context, &mut out);
-    // Made of texts only.
-    String::from_utf8(out).unwrap_or_default()
 }

@@ -66,8 +66,6 @@ pub struct Context<'a> {
     pub attempt_ms: i64,
     /// The body, once there is one.
     pub body: &'a [u8],
-    /// One signature or all of them, where they are wanted.
-    pub signatures: &'a str,
 }
 
 /// The payload is not what a template needs: it is no JSON object.
@@ -187,10 +185,32 @@ impl Template {
         Ok(())
     }
 
-    /// Appends the text of a template that needs nothing of the payload's shape.
-    pub fn fill(&self, context: &Context<'_>, out: &mut Vec<u8>) {
-        // Only bodies may hold members.
-        self.render(context, Escape::None, out).ok();
+    /// The text of a template that has no fields.
+    pub fn plain(&self) -> Option<&str> {
+        match &self.parts[..] {
+            [] => Some(""),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Appends the text of a template that needs nothing of the payload's shape. Signatures are
+    /// written by `sign`, in place.
+    pub fn fill(
+        &self,
+        context: &Context<'_>,
+        out: &mut Vec<u8>,
+        mut sign: impl FnMut(&mut Vec<u8>),
+    ) {
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.extend_from_slice(text.as_bytes()),
+                Part::Field(Signature | Signatures) => sign(out),
+                Part::Field(field) => context.write(*field, Escape::None, out),
+                // Only bodies may hold members.
+                Part::Members { .. } => {}
+            }
+        }
     }
 
     /// Hands out the filled-in text piece by piece, large pieces without a copy.
@@ -201,6 +221,7 @@ impl Template {
                 Part::Text(text) => take(text.as_bytes()),
                 Part::Field(Body) => take(context.body),
                 Part::Field(Payload) => take(context.payload),
+                Part::Field(Id) => take(context.event.id.as_bytes()),
                 Part::Field(field) => {
                     small.clear();
                     context.write(*field, Escape::None, &mut small);
@@ -236,10 +257,10 @@ impl Context<'_> {
             AttemptUnixMs => write_number(self.attempt_ms, out),
             AttemptRfc3339 => escape.write(rfc3339(self.attempt_ms).as_bytes(), out),
             Payload => escape.write_payload(self.payload, out),
-            Members => {}
             Body => out.extend_from_slice(self.body),
             Url => escape.write(self.url.as_bytes(), out),
-            Signature | Signatures => out.extend_from_slice(self.signatures.as_bytes()),
+            // Written where they are made.
+            Members | Signature | Signatures => {}
         }
     }
 }

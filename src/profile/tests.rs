@@ -52,7 +52,7 @@ fn rendered(
     };
     let keys = keys(profile, secrets);
     let rendered = profile.render(&sending, &keys, Instant::now())?;
-    let headers = rendered.headers.iter().map(|(n, v)| (n.to_ascii_lowercase(), v.clone()));
+    let headers = rendered.headers.iter().map(|(n, v)| (n.to_ascii_lowercase(), v.to_string()));
     Ok((String::from_utf8(rendered.body.to_vec()).expect("text"), headers.collect()))
 }
 
@@ -93,10 +93,10 @@ fn the_wire_vectors_are_met_byte_for_byte() {
         assert_eq!(rendered.body, text(&vector["body"]), "{}", profile.name);
         for (name, value) in vector["headers"].as_object().expect("headers") {
             let found = rendered.headers.iter().find(|(sent, _)| sent.eq_ignore_ascii_case(name));
-            assert_eq!(found.map(|(_, value)| value.as_str()), value.as_str(), "{name}");
+            assert_eq!(found.map(|(_, value)| value.as_ref()), value.as_str(), "{name}");
         }
         let id = rendered.headers.iter().find(|(name, _)| *name == ID_HEADER);
-        assert_eq!(id.map(|(_, id)| id.as_str()), Some(event.id.as_str()));
+        assert_eq!(id.map(|(_, id)| id.as_ref()), Some(event.id.as_str()));
     }
     assert_eq!(vectors.len(), 11);
 }
@@ -256,7 +256,7 @@ fn a_custom_profile_signs_what_it_says() {
     let (body, headers) = rendered(&profile, &["k"], "{\"a\": 1}").expect("a request");
     assert_eq!(body, r#"{"kind":"commission.approved","a": 1,"at":1705761000}"#);
     assert_eq!(headers["x-time"], "2024-01-20T14:30:07.999Z");
-    let mut mac = String::new();
+    let mut mac = Vec::new();
     let key = crate::sign::key::Key::new(
         crate::sign::key::Algorithm::HmacSha256,
         crate::sign::key::KeyForm::Text,
@@ -268,7 +268,7 @@ fn a_custom_profile_signs_what_it_says() {
         |take| take(signed.as_bytes()),
         &mut mac,
     );
-    assert_eq!(headers["x-square"], mac);
+    assert_eq!(headers["x-square"].as_bytes(), mac);
 }
 
 #[test]

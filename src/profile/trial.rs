@@ -59,7 +59,6 @@ impl Profile {
             url: "https://example.com/",
             attempt_ms: 0,
             body: &[],
-            signatures: "",
         };
         let mut body = Vec::new();
         // The samples are objects.

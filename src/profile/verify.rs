@@ -124,7 +124,6 @@ impl Request<'_> {
             url: self.received.url.unwrap_or_default(),
             attempt_ms: self.sent_ms.unwrap_or(0),
             body: covered,
-            signatures: "",
         };
         let expected = group.each(rules, keys, now, &context);
         if expected.is_empty() {
@@ -138,7 +137,7 @@ impl Request<'_> {
         let mut matched = Choice::from(0);
         for expected in &expected {
             for piece in &pieces {
-                matched |= expected.as_bytes().ct_eq(piece.as_bytes());
+                matched |= expected.as_slice().ct_eq(piece.as_bytes());
             }
         }
         if matched.into() {

@@ -4,6 +4,7 @@ mod failure;
 mod reply;
 mod resolver;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -40,7 +41,7 @@ pub struct Request<'a> {
     pub endpoint: &'a Endpoint,
     /// The headers of its profile; a static header of the endpoint overrides those that are no
     /// signature.
-    pub headers: &'a [(&'a str, String)],
+    pub headers: &'a [(&'a str, Cow<'a, str>)],
     /// The body.
     pub body: Bytes,
     /// For the whole exchange.
@@ -203,7 +204,7 @@ fn headers(request: &Request<'_>) -> Result<HeaderMap, String> {
     let own = &request.endpoint.headers;
     let mut headers = HeaderMap::with_capacity(request.headers.len() + own.len());
     let own = own.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let profile = request.headers.iter().map(|(name, value)| (*name, value.as_str()));
+    let profile = request.headers.iter().map(|(name, value)| (*name, value.as_ref()));
     for (name, value) in profile.chain(own) {
         let key = HeaderName::from_bytes(name.as_bytes());
         let key = key.map_err(|_| format!("bad header name '{name}'"))?;

@@ -115,18 +115,17 @@ impl Algorithm {
 
 impl Encoding {
     /// Appends the bytes as text.
-    fn write(self, bytes: &[u8], out: &mut String) {
+    fn write(self, bytes: &[u8], out: &mut Vec<u8>) {
         match self {
             Self::Hex => {
                 const DIGITS: &[u8; 16] = b"0123456789abcdef";
-                for byte in bytes {
-                    out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-                    out.push(char::from(DIGITS[usize::from(byte & 15)]));
-                }
+                let digits =
+                    |byte: &u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+                out.extend(bytes.iter().flat_map(digits));
             }
-            Self::Base64 => BASE64_STANDARD.encode_string(bytes, out),
-            Self::Base64Url => BASE64_URL_SAFE_NO_PAD.encode_string(bytes, out),
-            Self::Plain => out.push_str(&String::from_utf8_lossy(bytes)),
+            Self::Base64 => write_base64(&BASE64_STANDARD, bytes, out),
+            Self::Base64Url => write_base64(&BASE64_URL_SAFE_NO_PAD, bytes, out),
+            Self::Plain => out.extend_from_slice(bytes),
         }
     }
 }
@@ -211,13 +210,13 @@ impl Key {
         &self,
         encoding: Encoding,
         pieces: impl FnOnce(&mut dyn FnMut(&[u8])),
-        out: &mut String,
+        out: &mut Vec<u8>,
     ) {
         fn mac<M: Mac + Clone>(
             key: &M,
             encoding: Encoding,
             pieces: impl FnOnce(&mut dyn FnMut(&[u8])),
-            out: &mut String,
+            out: &mut Vec<u8>,
         ) {
             let mut mac = key.clone();
             pieces(&mut |piece| mac.update(piece));
@@ -254,6 +253,16 @@ impl KeyForm {
     }
 }
 
+/// Appends in place.
+fn write_base64(alphabet: &impl Engine, bytes: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    // Four characters for three bytes, and those begun.
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    // There is room.
+    let written = alphabet.encode_slice(bytes, &mut out[start..]).unwrap_or(0);
+    out.truncate(start + written);
+}
+
 fn hex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let pairs = text.as_bytes().chunks(2);
@@ -284,7 +293,7 @@ mod tests {
 
     fn signed(algorithm: Algorithm, form: KeyForm, secret: &str, encoding: Encoding) -> String {
         let key = Key::new(algorithm, form, secret).unwrap_or_else(|error| panic!("{error}"));
-        let mut out = String::new();
+        let mut out = Vec::new();
         key.sign(
             encoding,
             |take| {
@@ -292,7 +301,7 @@ mod tests {
             },
             &mut out,
         );
-        out
+        String::from_utf8(out).expect("text")
     }
 
     /// RFC 2202 and RFC 4231, test case 2: key `Jefe`.

@@ -123,7 +123,7 @@ mod tests {
         let sending = Sending { event: &event, payload, url, attempt_ms: 1_705_761_007_000 };
         let keys = profile.keys(&[(secret.to_owned(), None)]).expect("keys");
         let rendered = profile.render(&sending, &keys, Instant::now()).expect("a request");
-        let headers = rendered.headers.iter().map(|(n, v)| ((*n).to_owned(), v.clone()));
+        let headers = rendered.headers.iter().map(|(n, v)| ((*n).to_owned(), v.to_string()));
         (headers.collect(), rendered.body.to_vec())
     }
 
