@@ -96,6 +96,8 @@ pub struct Endpoint {
     pub name: String,
     /// Where requests go; passed the address policy.
     pub url: url::Url,
+    /// The same as it was written, which is what profiles sign.
+    written_url: String,
     /// Static headers.
     pub headers: Vec<(String, String)>,
     /// The wire contract.
@@ -146,6 +148,7 @@ impl Endpoint {
             id: row.id.clone(),
             name: row.name.clone(),
             url,
+            written_url: row.url.clone(),
             headers: check_headers(&row.headers, profile)?,
             profile: profile.clone(),
             success: success.unwrap_or_else(|| profile.success.clone()),
@@ -168,7 +171,7 @@ impl Endpoint {
         now: Instant,
         attempt_ms: i64,
     ) -> Result<Rendered<'a>, Unsatisfied> {
-        let sending = Sending { event, payload, url: self.url.as_str(), attempt_ms };
+        let sending = Sending { event, payload, url: &self.written_url, attempt_ms };
         self.profile.render(&sending, &self.keys, now)
     }
 }
@@ -194,8 +197,8 @@ fn check_headers(json: &str, profile: &Profile) -> Result<Vec<(String, String)>,
                 return Err(format!("headers: the value of {name:?} is not a string"));
             };
             guard::check_header(&name, &value).map_err(|error| format!("headers: {error}"))?;
-            if profile.signs_header(&name) {
-                return Err(format!("headers: {name} carries the signature of the profile"));
+            if profile.protects_header(&name) {
+                return Err(format!("headers: {name} belongs to the signature of the profile"));
             }
             Ok((name, value))
         })

@@ -43,7 +43,7 @@ $$;
 COMMENT ON FUNCTION outbox.generate_secret() IS 'A new random secret in the form of Standard Webhooks';
 
 CREATE FUNCTION outbox.subscribe(
-    url text, events text[] DEFAULT '{*}', tenant text DEFAULT NULL, profile text DEFAULT 'standard',
+    url text, events text[] DEFAULT NULL, tenant text DEFAULT NULL, profile text DEFAULT NULL,
     secret text DEFAULT NULL, name text DEFAULT NULL, live boolean DEFAULT NULL, description text DEFAULT NULL,
     active boolean DEFAULT true, headers json DEFAULT NULL, timeout interval DEFAULT NULL, retry text DEFAULT NULL,
     success text DEFAULT NULL
@@ -66,8 +66,10 @@ BEGIN
     ORDER BY e.endpoint LIMIT 1;
     IF FOUND THEN
         UPDATE outbox.endpoints e
-        SET events = subscribe.events, profile = subscribe.profile, active = coalesce(subscribe.active, true),
-            live = subscribe.live, name = coalesce(subscribe.name, e.name),
+        -- What is not given stays as it is.
+        SET events = coalesce(subscribe.events, e.events), profile = coalesce(subscribe.profile, e.profile),
+            active = coalesce(subscribe.active, true), live = coalesce(subscribe.live, e.live),
+            name = coalesce(subscribe.name, e.name),
             description = coalesce(subscribe.description, e.description),
             headers = coalesce(subscribe.headers, e.headers), timeout = coalesce(subscribe.timeout, e.timeout),
             retry = coalesce(subscribe.retry, e.retry), success = coalesce(subscribe.success, e.success),
@@ -101,7 +103,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION outbox.subscribe(text, text[], text, text, text, text, boolean, text, boolean, json, interval, text, text) IS
-    'Creates an endpoint, or updates the one this tenant has for the URL; returns its id';
+    'Creates an endpoint, for every event and of the profile standard unless told; or changes what is given of the one that '
+    'this tenant has for the URL; returns its id';
 
 CREATE FUNCTION outbox.unsubscribe(endpoint text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS

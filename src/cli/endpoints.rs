@@ -165,6 +165,7 @@ async fn add(desk: &Desk, args: &AddArgs) -> Result<(), Failure> {
     let mut columns = args.definition.columns();
     columns.insert("url".to_owned(), json!(args.url));
     definition::check(&columns, Some(secret.to_judge()), &desk.config).map_err(Failure::failed)?;
+    let defined = columns.clone();
     let text = Value::Object(columns).to_string();
     let choice = match secret.origin {
         Origin::Given => Choice::Given(&secret.stored),
@@ -173,7 +174,8 @@ async fn add(desk: &Desk, args: &AddArgs) -> Result<(), Failure> {
     };
     let mut added = desk.subscribe(&text, choice).await?;
     let is_new = added.shift_remove("created") == Some(json!(true));
-    let is_used = added.shift_remove("secret_used") == Some(json!(true));
+    let needed = definition::needs_secret(&defined, &desk.config);
+    let is_used = added.shift_remove("secret_used") == Some(json!(true)) && needed;
     let (origin, is_news) = (secret.origin, secret.is_news());
     if is_used {
         secret.show(&mut added);
@@ -184,6 +186,8 @@ async fn add(desk: &Desk, args: &AddArgs) -> Result<(), Failure> {
         if origin != Origin::Given {
             eprintln!("it keeps its secrets; outboxd endpoints rotate-secret gives it another");
         }
+    } else if !needed {
+        eprintln!("its profile signs nothing, so there is no secret to keep");
     } else if !is_used {
         eprintln!("it signs with the secret of its tenant");
     } else if is_news {

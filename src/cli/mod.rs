@@ -30,6 +30,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{self as configuration, Config, KEYS, Loaded, Sources};
+use crate::profile::Profiles;
 use crate::store::Store;
 use failure::Failure;
 
@@ -121,18 +122,29 @@ impl Global {
 
     /// The same for a command that need not be able to do all that the daemon does.
     fn load_to_manage(&self) -> Result<Loaded, Failure> {
+        configuration::load(&self.sources()).map_err(Failure::configuration)
+    }
+
+    /// Reads the wire profiles only, which need no database.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, in one report.
+    pub fn profiles(&self) -> Result<Profiles, Failure> {
+        configuration::profiles(&self.sources()).map_err(Failure::configuration)
+    }
+
+    fn sources(&self) -> Sources {
         let env: BTreeMap<String, String> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         let flag =
             |(key, value): &(String, String)| (key.clone(), value.clone(), format!("--set {key}"));
-        let sources = Sources {
+        Sources {
             file: self.config.clone(),
             default_file: DEFAULT_FILE.into(),
             env,
             flags: self.set.iter().map(flag).collect(),
-        };
-        configuration::load(&sources).map_err(Failure::configuration)
+        }
     }
 
     /// The configuration and the database that it names, for a command that manages.

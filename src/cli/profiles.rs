@@ -76,7 +76,7 @@ struct Known {
     default: Schedule,
     scale: f64,
     timeout: Duration,
-    /// Why the configuration could not be read; what is built in can be shown all the same.
+    /// Why its profiles could not be read; what is built in can be shown all the same.
     broken: Option<Failure>,
 }
 
@@ -88,14 +88,16 @@ impl Known {
                 let (default, scale) = (delivery.retry, delivery.retry_scale);
                 Self { profiles, default, scale, timeout: delivery.timeout, broken: None }
             }
-            Err(failure) => Self {
-                profiles: Profiles::default(),
+            Err(_) => {
+                let (profiles, broken) = match global.profiles() {
+                    Ok(profiles) => (profiles, None),
+                    Err(failure) => (Profiles::default(), Some(failure)),
+                };
                 // The schedule of that name is tested to be one.
-                default: Schedule::parse(NAMED[0].1).unwrap_or_default(),
-                scale: 1.0,
-                timeout: Duration::from_secs(15),
-                broken: Some(failure),
-            },
+                let default = Schedule::parse(NAMED[0].1).unwrap_or_default();
+                let timeout = Duration::from_secs(15);
+                Self { profiles, default, scale: 1.0, timeout, broken }
+            }
         }
     }
 
@@ -153,6 +155,7 @@ fn timetable(schedule: &Schedule, jitter: f64, now: Timestamp) -> String {
         share => format!("every delay give or take {:.0} %", share * 100.0),
     };
     let in_all = match (schedule.max_attempts(), schedule.total()) {
+        (Some(1), _) => "one attempt, and no retry".to_owned(),
         (Some(attempts), Some(total)) => {
             format!("{attempts} attempts in all, the last {} after the first", short(total))
         }
@@ -222,6 +225,6 @@ mod tests {
         assert!(forever.starts_with("# Retries: until it succeeds"), "{forever}");
         assert!(forever.contains("attempt 3          after 15m        Sat 2024-01-20 14:50:00"));
         assert!(forever.contains("attempts 4 on      every 1h         Sat 2024-01-20 15:50:00"));
-        assert!(of("none").contains("1 attempts in all"));
+        assert!(of("none").contains("one attempt, and no retry"));
     }
 }

@@ -37,13 +37,13 @@ pub struct Args {
     /// Captured body, byte for byte; - for stdin
     #[arg(long, value_name = "FILE", required_unless_present = "request")]
     body: Option<PathBuf>,
-    /// The webhook-id, instead of the header
+    /// The webhook-id, instead of the header that Standard Webhooks has for it
     #[arg(long)]
     id: Option<String>,
-    /// The webhook-timestamp, instead of the header
+    /// The webhook-timestamp, likewise
     #[arg(long)]
     timestamp: Option<String>,
-    /// The webhook-signature, instead of the header
+    /// The webhook-signature, likewise
     #[arg(long)]
     signature: Option<String>,
     /// How far the timestamp may be from now

@@ -303,6 +303,23 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     }
 }
 
+/// The wire profiles of a configuration, whatever else is wrong with it: they can be looked at where
+/// there is no database.
+///
+/// # Errors
+/// What is wrong with the profiles, or that the file cannot be read.
+pub fn profiles(sources: &Sources) -> Result<Profiles, Problems> {
+    let mut problems = Vec::new();
+    let layers = layers::Layers::gather(sources, &mut problems);
+    if layers.is_some() {
+        problems.retain(|problem| problem.key.starts_with("profile"));
+    }
+    match layers {
+        Some(layers) if problems.is_empty() => Ok(layers.profiles),
+        _ => Err(Problems(problems)),
+    }
+}
+
 /// The settings that differ, secrets included, in the order of [`KEYS`].
 pub fn changed<'a>(old: &'a Loaded, new: &'a Loaded) -> Vec<Change<'a>> {
     // A masked value looks the same whatever it is, so secrets are compared where they are.

@@ -97,6 +97,9 @@ impl Checker<'_> {
             );
             self.refuse("delivery.lease", reason);
         }
+        if let Some(lease) = lease {
+            self.lease_outlasts_profiles(lease);
+        }
         Some(Delivery {
             timeout: timeout?,
             connect_timeout: connect_timeout?,
@@ -109,6 +112,22 @@ impl Checker<'_> {
             lease: lease?,
             ca_file: ca_file?,
         })
+    }
+
+    /// The time limit of a profile must leave time to record within the lease, or it would be cut.
+    fn lease_outlasts_profiles(&mut self, lease: Duration) {
+        let own = self.layers.profiles.all().filter(|(_, built_in)| !built_in);
+        let longest = own.filter_map(|(profile, _)| Some((profile.timeout?, &profile.name))).max();
+        if let Some((timeout, name)) = longest
+            && lease <= timeout + LEASE_MARGIN
+        {
+            let reason = format!(
+                "must be longer than {}, which is the timeout of profile {name} and a margin of {}",
+                duration::short(timeout + LEASE_MARGIN),
+                duration::short(LEASE_MARGIN)
+            );
+            self.refuse("delivery.lease", reason);
+        }
     }
 
     /// Keeps a key at or below another one, when both could be read: a value that somebody wrote
@@ -287,6 +306,11 @@ mod tests {
         for (text, key, part) in [
             ("delivery.timeout = '80s'", "delivery.lease", "longer than 95s"),
             ("delivery.lease = '30s'", "delivery.lease", "longer than 30s"),
+            (
+                "delivery.lease = '31s'\nprofile.ours.timeout = '20s'",
+                "delivery.lease",
+                "longer than 35s, which is the timeout of profile ours",
+            ),
             (
                 "delivery = { timeout = '4s', connect_timeout = '5s' }",
                 "delivery.connect_timeout",

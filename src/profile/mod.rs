@@ -4,6 +4,7 @@
 //! Profiles are data. The built-in ones are the files in `builtin/`, in the form that people write
 //! in their configuration; `read.rs` reads both, `write.rs` writes them back.
 
+mod capture;
 mod escape;
 mod field;
 mod payload;
@@ -87,20 +88,23 @@ pub struct Rendered<'a> {
     pub headers: Vec<(&'a str, Cow<'a, str>)>,
 }
 
+/// How every reason begins why nothing was sent.
+pub const UNSENT: &str = "nothing was sent";
+
 /// Why a profile cannot make a request of an event: nothing is sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsatisfied {
     /// Nothing to sign with.
     #[error(
-        "nothing was sent: there is no secret to sign the {0} with; give the endpoint one with \
+        "{UNSENT}: there is no secret to sign the {0} with; give the endpoint one with \
          outbox.rotate_secret, or its tenant with outbox.set_tenant_secret"
     )]
     NoSecret(String),
     /// The members of the payload are wanted, and it has none by its nature.
-    #[error("nothing was sent: the profile needs a payload that is a JSON object, and it is none")]
+    #[error("{UNSENT}: the profile needs a payload that is a JSON object, and it is none")]
     NotAnObject,
     /// A header with something that no header can carry.
-    #[error("nothing was sent: the value of header {0} would not be printable ASCII")]
+    #[error("{UNSENT}: the value of header {0} would not be printable ASCII")]
     Header(String),
 }
 
@@ -153,12 +157,23 @@ impl Profile {
         self.rules.iter().any(|rule| rule.key == KeyForm::Standard)
     }
 
-    /// The header that a signature goes to under this name, if one does.
+    /// Whether a signature goes to this header.
     pub fn signs_header(&self, name: &str) -> bool {
         self.rules.iter().any(|rule| match &rule.place {
-            Place::Header(header) => header.eq_ignore_ascii_case(name),
+            Place::Header(header) => is_same_header(header, name),
             Place::Member(_) => false,
         })
+    }
+
+    /// Whether a header must stay as the profile makes it: it is a signature, or says something that
+    /// a signature covers.
+    pub fn protects_header(&self, name: &str) -> bool {
+        let covered = |field: Field| {
+            let mut signed = self.rules.iter().filter_map(|rule| rule.signed.as_ref());
+            signed.any(|signed| signed.has(field))
+        };
+        let mut headers = self.headers.iter().filter(|(header, _)| is_same_header(header, name));
+        self.signs_header(name) || headers.any(|(_, value)| value.fields().any(covered))
     }
 
     /// The names of the headers and members that are signed, each with its algorithm.
@@ -236,6 +251,12 @@ impl Profile {
     fn sends_bare_payload(&self) -> bool {
         self.body.is_only(Field::Payload)
     }
+}
+
+/// Whether two names are one header: without case, and as CGI and its heirs read them.
+fn is_same_header(one: &str, other: &str) -> bool {
+    let plain = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len() && one.bytes().map(plain).eq(other.bytes().map(plain))
 }
 
 fn header_value(name: &str, value: Vec<u8>) -> Result<String, Unsatisfied> {

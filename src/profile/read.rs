@@ -11,7 +11,7 @@ use super::escape::Escape;
 use super::field::Site;
 use super::signature::Group;
 use super::template::Template;
-use super::{CONTENT_TYPE, ID_HEADER, LONGEST_TIMEOUT, Profile};
+use super::{CONTENT_TYPE, ID_HEADER, LONGEST_TIMEOUT, Profile, is_same_header};
 use crate::config::duration;
 use crate::config::keys::closest;
 use crate::guard::{self, HeaderError};
@@ -96,12 +96,10 @@ impl Reader {
         let known = self.faults.len();
         let description = self.text(key, table, "description");
         let body = self.parsed(key, table, "body", body_template);
-        let content_type = self.parsed(key, table, "content_type", |text| {
-            guard::check_header(CONTENT_TYPE, text).map_err(|error| error.to_string())?;
-            Ok(text.to_owned())
-        });
+        let content_type = self
+            .parsed(key, table, "content_type", |text| media_type(text).map(|()| text.to_owned()));
         let headers = self.headers(key, table);
-        let rules = self.rules(key, table);
+        let (rules, starts) = self.rules(key, table);
         let success = self.parsed(key, table, "success", |text| {
             Statuses::from_str(text).map_err(|error| error.to_string())
         });
@@ -114,7 +112,8 @@ impl Reader {
         let groups = match Group::sort(&rules) {
             Ok(groups) => groups,
             Err((number, reason)) => {
-                self.fault(&format!("{key}.signature[{}]", number + 1), offset, None, reason);
+                let place = starts.get(number).copied().unwrap_or(offset);
+                self.fault(&format!("{key}.signature[{}]", number + 1), place, None, reason);
                 return None;
             }
         };
@@ -140,7 +139,13 @@ impl Reader {
             if let Err(reason) = profile.try_out() {
                 self.fault(&format!("{key}.body"), place, None, reason);
             }
-            self.overlaps(&profile, key, offset);
+            if !profile.one_secret_suffices() {
+                let place = starts.first().copied().unwrap_or(offset);
+                let reason = "no secret can make all of these signatures: an Ed25519 key and a \
+                              shared secret would both be needed";
+                self.fault(&format!("{key}.signature"), place, None, reason.to_owned());
+            }
+            self.overlaps(&profile, key, table);
         }
         Some(profile)
     }
@@ -170,14 +175,27 @@ impl Reader {
         name: &str,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
+        self.judged(key, table, name, |text| {
+            parse(text).map_err(|reason| (Some(shown(text)), reason))
+        })
+    }
+
+    /// The same; what is wrong comes with what of the value may be shown.
+    fn judged<T>(
+        &mut self,
+        key: &str,
+        table: &Table<'_>,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, (Option<String>, String)>,
+    ) -> Option<T> {
         let value = table.get(name)?;
         let key = format!("{key}.{name}");
         let start = value.span().start;
         match value.get_ref() {
             DeValue::String(text) => match parse(text) {
                 Ok(parsed) => Some(parsed),
-                Err(reason) => {
-                    self.fault(&key, start, Some(shown(text)), reason);
+                Err((shown, reason)) => {
+                    self.fault(&key, start, shown, reason);
                     None
                 }
             },
@@ -224,9 +242,13 @@ impl Reader {
             if let Err(reason) = header_name(text) {
                 self.fault(&format!("{key}.{text}"), name.span().start, None, reason);
             }
-            let template = self.parsed(&key, headers, text, |value| {
-                guard::check_header("x", value).map_err(|error| error.to_string())?;
-                Template::parse(value, Site::Header).map_err(|error| error.to_string())
+            // The value is often a credential, and is not shown.
+            let template = self.judged(&key, headers, text, |value| {
+                header_text(value)
+                    .and_then(|()| {
+                        Template::parse(value, Site::Header).map_err(|error| error.to_string())
+                    })
+                    .map_err(|reason| (None, reason))
             });
             read.extend(template.map(|template| (text.to_owned(), template)));
         }
@@ -236,13 +258,36 @@ impl Reader {
     }
 
     /// Headers that would be sent twice.
-    fn overlaps(&mut self, profile: &Profile, key: &str, offset: usize) {
-        for (name, _) in &profile.headers {
-            if profile.signs_header(name) {
-                let reason = "a signature goes to this header; remove one of the two".to_owned();
-                self.fault(&format!("{key}.headers.{name}"), offset, None, reason);
-            }
+    fn overlaps(&mut self, profile: &Profile, key: &str, table: &Table<'_>) {
+        let headers = table.get("headers").and_then(|value| value.get_ref().as_table());
+        let place = |name: &str| headers.and_then(|h| h.get(name)).map_or(0, |v| v.span().start);
+        for (number, (name, _)) in profile.headers.iter().enumerate() {
+            let mut before = profile.headers[..number].iter();
+            let reason = if profile.signs_header(name) {
+                "a signature goes to this header; remove one of the two"
+            } else if before.any(|(other, _)| is_same_header(other, name)) {
+                "this header is given twice; case and _ for - make no other name"
+            } else {
+                continue;
+            };
+            self.fault(&format!("{key}.headers.{name}"), place(name), None, reason.to_owned());
         }
+    }
+}
+
+/// Whether a text can be the value of a header, or a part of one.
+fn header_text(text: &str) -> Result<(), String> {
+    guard::check_header("x", text).map_err(|error| error.to_string())
+}
+
+/// Whether a text is a media type, such as `application/json; charset=utf-8`.
+fn media_type(text: &str) -> Result<(), String> {
+    header_text(text)?;
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    let is_token = |part: &str| guard::check_header(part, "") != Err(HeaderError::Name);
+    match essence.split_once('/') {
+        Some((kind, subtype)) if is_token(kind) && is_token(subtype) => Ok(()),
+        _ => Err("has to be a media type such as application/json".to_owned()),
     }
 }
 
@@ -257,10 +302,10 @@ fn body_template(text: &str) -> Result<Template, String> {
 fn header_name(name: &str) -> Result<(), String> {
     match guard::check_header(name, "") {
         // Those are what profiles are for, but for the one that all of them have in common.
-        Err(HeaderError::Signature) if !name.eq_ignore_ascii_case(ID_HEADER) => Ok(()),
+        Err(HeaderError::Signature) if !is_same_header(name, ID_HEADER) => Ok(()),
         Err(HeaderError::Signature) => Err("every profile sends the webhook-id".to_owned()),
         Err(error) => Err(error.to_string()),
-        Ok(()) if name.eq_ignore_ascii_case(CONTENT_TYPE) => {
+        Ok(()) if is_same_header(name, CONTENT_TYPE) => {
             Err("write it as content_type, which also decides how fields are escaped".to_owned())
         }
         Ok(()) => Ok(()),

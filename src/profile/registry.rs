@@ -82,11 +82,6 @@ impl PartialEq for Profiles {
     }
 }
 
-/// Whether a name belongs to a profile that is built in.
-pub fn is_built_in(name: &str) -> bool {
-    BUILT_IN.iter().any(|(known, _)| *known == name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::Unsatisfied;
 use super::template::{Context, Template};
+use super::{Unsatisfied, is_same_header};
 use crate::sign::key::{Algorithm, Encoding, Key, KeyError, KeyForm, Named};
 
 /// Room for the value of a header with one signature or two.
@@ -109,7 +109,7 @@ impl Group {
             let together = groups.iter_mut().find(|group| {
                 let place = &rules[group.rules[0]].place;
                 match (place, &rule.place) {
-                    (Place::Header(one), Place::Header(other)) => one.eq_ignore_ascii_case(other),
+                    (Place::Header(one), Place::Header(other)) => is_same_header(one, other),
                     (one, other) => one == other,
                 }
             });

@@ -35,15 +35,14 @@ pub enum TemplateError {
 
 /// A piece of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
+    /// As it stands.
     Text(String),
+    /// The value of a field.
     Field(Field),
     /// The members of the payload, and whether a comma joins them to what is around: it goes
     /// where there are no members.
-    Members {
-        comma_before: bool,
-        comma_after: bool,
-    },
+    Members { comma_before: bool, comma_after: bool },
 }
 
 /// A text with fields.
@@ -110,6 +109,10 @@ impl Template {
         if template.has(needed) { Ok(template) } else { Err(TemplateError::Missing(needed)) }
     }
 
+    pub(super) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
     /// The template as it was written.
     pub fn source(&self) -> &str {
         &self.source
@@ -132,27 +135,6 @@ impl Template {
             Part::Members { .. } => Some(Members),
             Part::Text(_) => None,
         })
-    }
-
-    /// The values of the fields in a text that this template made; `None` when it did not.
-    pub fn capture<'a>(&self, text: &'a str) -> Option<Vec<(Field, &'a str)>> {
-        let mut rest = text;
-        let mut found = Vec::new();
-        for (number, part) in self.parts.iter().enumerate() {
-            match part {
-                Part::Text(literal) => rest = rest.strip_prefix(literal.as_str())?,
-                Part::Field(field) => {
-                    let end = match self.parts.get(number + 1) {
-                        Some(Part::Text(literal)) => rest.find(literal.as_str())?,
-                        _ => rest.len(),
-                    };
-                    found.push((*field, &rest[..end]));
-                    rest = &rest[end..];
-                }
-                Part::Members { .. } => return None,
-            }
-        }
-        rest.is_empty().then_some(found)
     }
 
     /// Appends the text with its fields filled in.

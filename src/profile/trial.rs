@@ -8,11 +8,16 @@ use super::payload;
 use super::signature::Place;
 use super::template::Context;
 use crate::event::Event;
+use crate::sign::key::Algorithm;
 
 impl Profile {
     /// Whether the body can be made and is what its content type says.
     pub(super) fn try_out(&self) -> Result<(), String> {
         if self.escape != Escape::Json {
+            let json_only = [Field::Members, Field::TenantJson];
+            if let Some(field) = json_only.into_iter().find(|field| self.body.has(*field)) {
+                return Err(format!("{field} makes sense in a body of JSON only"));
+            }
             return self.signs_member().map_or(Ok(()), |name| {
                 Err(format!("the signature in member {name} needs a body of JSON"))
             });
@@ -24,8 +29,14 @@ impl Profile {
                 let body = String::from_utf8_lossy(&body).into_owned();
                 format!("makes no JSON: with the payload {sample} it is {body} ({error})")
             })?;
-            if let (Some(name), None) = (self.signs_member(), value.as_object()) {
-                return Err(format!("has to be a JSON object to take the member {name}"));
+            match (self.signs_member(), value.as_object()) {
+                (Some(name), None) => {
+                    return Err(format!("has to be a JSON object to take the member {name}"));
+                }
+                (Some(name), Some(members)) if members.contains_key(name) => {
+                    return Err(format!("has a member {name} already, where a signature goes"));
+                }
+                _ => {}
             }
             if let Some(name) = self.signs_member()
                 && payload::members(&body).is_none()
@@ -66,8 +77,14 @@ impl Profile {
         body
     }
 
-    /// Whether an event whose payload is no object can never be sent.
-    pub fn needs_object(&self) -> bool {
-        self.body.has(Field::Members) || self.signs_member().is_some() && self.sends_bare_payload()
+    /// Whether there is a kind of secret, shared or Ed25519, that all signatures can be made with.
+    pub(super) fn one_secret_suffices(&self) -> bool {
+        let of_kind = |asymmetric: bool| {
+            self.groups.iter().all(|group| {
+                let mut rules = group.members(&self.rules);
+                rules.any(|rule| (rule.algorithm == Algorithm::Ed25519) == asymmetric)
+            })
+        };
+        of_kind(false) || of_kind(true)
     }
 }

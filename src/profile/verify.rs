@@ -1,7 +1,7 @@
 //! A received request judged by its profile: every signature is made again and compared.
 //!
 //! What is signed has to be found again in the request: times, type and tenant in the headers that
-//! carry them, the rest in the body.
+//! carry them.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -41,18 +41,9 @@ impl Profile {
     /// Judges a request. The keys are those of [`Profile::keys`]; any of them may have signed.
     pub fn verify(&self, received: &Received<'_>, keys: &Keys, now: Instant) -> Findings {
         let known = self.known(received);
-        let sent_ms = sent_ms(&known);
-        let mut body = received.body.to_vec();
         let mut signatures = Vec::new();
         // From the outside in: what is in the body was there before the headers were made.
-        for group in self.groups.iter().rev() {
-            if let Place::Header(name) = group.place(&self.rules) {
-                let value = header(received, name).ok_or("the header is missing".to_owned());
-                let request = Request { profile: self, known: &known, sent_ms, received };
-                let verdict = value.and_then(|value| request.judge(group, keys, now, value, &body));
-                signatures.push((name.clone(), verdict));
-            }
-        }
+        let mut body = received.body.to_vec();
         for group in self.groups.iter().rev() {
             if let Place::Member(name) = group.place(&self.rules) {
                 let place = format!("member {name}");
@@ -61,13 +52,28 @@ impl Profile {
                     signatures.push((place, Err(reason)));
                     continue;
                 };
-                let request = Request { profile: self, known: &known, sent_ms, received };
-                signatures.push((place, request.judge(group, keys, now, &value, &before)));
+                let covered = before.clone();
+                signatures.push((place, Ok(Found { group, value, covered })));
                 body = before;
             }
         }
         signatures.reverse();
-        Findings { sent_ms, signatures }
+        for group in &self.groups {
+            if let Place::Header(name) = group.place(&self.rules) {
+                let value = header(received, name).ok_or("the header is missing".to_owned());
+                let found = value.map(|value| {
+                    let (value, covered) = (value.to_owned(), received.body.to_vec());
+                    Found { group, value, covered }
+                });
+                signatures.push((name.clone(), found));
+            }
+        }
+        let request = Request { profile: self, known: &known, received, payload: &body };
+        let judge = |(place, found): (String, Result<Found<'_>, String>)| {
+            (place, found.and_then(|found| request.judge(&found, keys, now)))
+        };
+        let signatures = signatures.into_iter().map(judge).collect();
+        Findings { sent_ms: sent_ms(&known), signatures }
     }
 
     /// What headers say, read by the templates that made them.
@@ -91,23 +97,27 @@ impl Profile {
     }
 }
 
+/// Signatures in their place.
+struct Found<'a> {
+    group: &'a Group,
+    /// The value of the header or member.
+    value: String,
+    /// The body that they cover.
+    covered: Vec<u8>,
+}
+
 /// What a signature is held against.
 struct Request<'a> {
     profile: &'a Profile,
     known: &'a Known<'a>,
-    sent_ms: Option<i64>,
     received: &'a Received<'a>,
+    /// The body without the members that are signatures: the payload, where that is all of it.
+    payload: &'a [u8],
 }
 
 impl Request<'_> {
-    fn judge(
-        &self,
-        group: &Group,
-        keys: &Keys,
-        now: Instant,
-        value: &str,
-        covered: &[u8],
-    ) -> Result<(), String> {
+    fn judge(&self, found: &Found<'_>, keys: &Keys, now: Instant) -> Result<(), String> {
+        let Found { group, value, covered } = found;
         let rules = &self.profile.rules;
         let speaker = group.speaker(rules);
         let shape = || format!("it does not look like {}", speaker.value.source());
@@ -120,9 +130,9 @@ impl Request<'_> {
         let event = self.event();
         let context = Context {
             event: &event,
-            payload: self.received.body,
+            payload: self.payload,
             url: self.received.url.unwrap_or_default(),
-            attempt_ms: self.sent_ms.unwrap_or(0),
+            attempt_ms: sent_ms(self.known).unwrap_or(0),
             body: covered,
         };
         let expected = group.each(rules, keys, now, &context);
@@ -155,8 +165,11 @@ impl Request<'_> {
                 Field::Body => true,
                 Field::Payload => self.profile.sends_bare_payload(),
                 Field::Url => self.received.url.is_some(),
-                Field::AttemptUnix | Field::AttemptUnixMs | Field::AttemptRfc3339 => {
-                    self.sent_ms.is_some()
+                Field::AttemptUnix => sent_ms(self.known).is_some(),
+                // Seconds do not tell the milliseconds.
+                Field::AttemptUnixMs | Field::AttemptRfc3339 => {
+                    self.known.contains_key(&Field::AttemptUnixMs)
+                        || self.known.contains_key(&Field::AttemptRfc3339)
                 }
                 other => self.known.contains_key(&other),
             };
@@ -209,11 +222,35 @@ fn sent_ms(known: &Known<'_>) -> Option<i64> {
 /// The body as it was before its last member was put in, and the value of that.
 fn cut_member(body: &[u8], name: &str) -> Option<(Vec<u8>, String)> {
     let text = std::str::from_utf8(body).ok()?;
-    let inner = text.trim_end().strip_suffix('}')?.strip_suffix('"')?;
-    let start = format!("\"{name}\":\"");
-    let at = inner.rfind(&start)?;
-    let value = inner[at + start.len()..].to_owned();
-    let before = text[..at].strip_suffix(',').unwrap_or(&text[..at]);
-    let behind = &text[inner.len() + 1..];
-    Some((format!("{before}{behind}").into_bytes(), value))
+    let inner = text.trim_end().strip_suffix('}')?;
+    let at = inner.rfind(&format!("\"{name}\":\""))?;
+    let value = inner[at..].split_once(':')?.1;
+    let value = serde_json::from_str(value).ok()?;
+    // It is the only member, or there is a comma before it.
+    let before = match text[..at].strip_suffix(',') {
+        Some(before) => before,
+        None if text[..at].trim_end().ends_with('{') => &text[..at],
+        None => return None,
+    };
+    Some((format!("{before}{}", &text[inner.len()..]).into_bytes(), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_cut_out_as_it_was_put_in() {
+        for (body, before, value) in [
+            (r#"{"a":1,"s":"x"}"#, r#"{"a":1}"#, "x"),
+            (r#"{"s":"x"}"#, "{}", "x"),
+            ("{\"a\":{\"s\":\"y\"},\"s\":\"a\\\"b\\\\\"} \n", "{\"a\":{\"s\":\"y\"}} \n", "a\"b\\"),
+        ] {
+            let cut = cut_member(body.as_bytes(), "s");
+            assert_eq!(cut, Some((before.as_bytes().to_vec(), value.to_owned())), "{body}");
+        }
+        for body in ["", "{}", r#"{"a":1"s":"x"}"#, r#"{"s":"x","a":1}"#, r#"{"s":1}"#, "[1]"] {
+            assert_eq!(cut_member(body.as_bytes(), "s"), None, "{body}");
+        }
+    }
 }

@@ -152,6 +152,12 @@ pub fn check(
     secret.map_or(Ok(()), |secret| check_secret(columns, secret, config))
 }
 
+/// Whether the profile that is among these columns signs anything.
+pub fn needs_secret(columns: &Map<String, Value>, config: &Config) -> bool {
+    let name = columns.get("profile").and_then(Value::as_str).unwrap_or("standard");
+    config.profiles.named(name).is_ok_and(|profile| profile.needs_secret())
+}
+
 /// Judges whether the profile that is among these columns can use a secret.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ use crate::cli::desk::Desk;
 use crate::cli::failure::Failure;
 use crate::cli::output::{self, Format, Row};
 use crate::config::duration;
+use crate::profile::UNSENT;
 use crate::store::manage::{
     ATTEMPT_LIST, DAEMONS_ALIVE, DELIVERY_SHOW, ENDPOINT_SHOW, ENDPOINT_TEST,
 };
@@ -70,7 +71,12 @@ pub async fn run(desk: &Desk, args: &Args) -> Result<(), Failure> {
     }
     let status = report.get("http_status").and_then(Value::as_u64);
     let name = &args.endpoint;
-    let hint = hint(outcome, status, args.sample.is_some());
+    let error = report.get("error").and_then(Value::as_str).unwrap_or_default();
+    let hint = if error.starts_with(UNSENT) {
+        "its profile cannot make a request of this event; the error says what is missing"
+    } else {
+        hint(outcome, status, args.sample.is_some())
+    };
     let mut message = format!("{name} did not take the test event: {hint}");
     let delivery = desk.row(DELIVERY_SHOW, &[Some(event), endpoint]).await?;
     if delivery.get("finished_at").is_none_or(Value::is_null) {

@@ -65,6 +65,10 @@ impl Verifier {
 
     /// Judges a request, part by part.
     pub fn judge(&self, headers: &[(String, String)], body: &[u8], clock: Clock) -> Vec<Check> {
+        if !self.profile.needs_secret() {
+            let finding = format!("the profile {} signs nothing", self.profile.name);
+            return vec![Check::fail("signature", finding)];
+        }
         let symmetric = !self.secrets.iter().any(|secret| secret.starts_with(ed25519::PREFIX));
         if self.profile.name == "standard" && symmetric {
             return judge::judge(&self.secrets, &message(headers, body), clock);
@@ -168,6 +172,17 @@ mod tests {
         assert!(found[0].starts_with("member signature: does not match"), "{found:?}");
         let found = wrong(&verifier, &headers, b"{}");
         assert!(found[0].contains("does not end with this member"), "{found:?}");
+    }
+
+    #[test]
+    fn a_profile_that_signs_nothing_verifies_nothing() {
+        let text = "profile = { bare = {} }";
+        let file = toml::de::DeTable::parse(text).expect("TOML");
+        let profiles = file.get_ref()["profile"].get_ref().as_table().expect("a table");
+        let bare = crate::profile::read::read("bare", 0, profiles["bare"].get_ref());
+        let verifier = Verifier::by(Arc::new(bare.expect("a profile")), vec!["k".to_owned()], None);
+        let found = wrong(&verifier, &[], b"anything");
+        assert_eq!(found, ["signature: the profile bare signs nothing"]);
     }
 
     #[test]

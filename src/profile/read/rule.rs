@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use toml::de::DeValue;
 
-use super::{Reader, Table, header_name};
+use super::{Reader, Table, header_name, header_text};
 use crate::profile::field::{Field, Site};
 use crate::profile::signature::{Place, Rule, Which};
 use crate::profile::template::{Template, TemplateError};
@@ -27,8 +27,9 @@ const KEYS: [&str; 10] = [
 ];
 
 impl Reader {
-    pub(super) fn rules(&mut self, key: &str, table: &Table<'_>) -> Vec<Rule> {
-        let Some(value) = table.get("signature") else { return Vec::new() };
+    /// The signatures, and where each stands.
+    pub(super) fn rules(&mut self, key: &str, table: &Table<'_>) -> (Vec<Rule>, Vec<usize>) {
+        let Some(value) = table.get("signature") else { return (Vec::new(), Vec::new()) };
         let key = format!("{key}.signature");
         let tables: Vec<(&DeValue<'_>, Range<usize>)> = match value.get_ref() {
             DeValue::Array(items) => items.iter().map(|i| (i.get_ref(), i.span())).collect(),
@@ -38,19 +39,25 @@ impl Reader {
             let reason = format!("{} signatures; at most {MOST_SIGNATURES}", tables.len());
             self.fault(&key, value.span().start, None, reason);
         }
-        let mut rules = Vec::new();
+        let (mut rules, mut starts) = (Vec::new(), Vec::new());
         for (number, (table, span)) in tables.iter().enumerate() {
             let key = format!("{key}[{}]", number + 1);
             let start = first_key(table, span.start);
             match table {
-                DeValue::Table(table) => rules.extend(self.rule(&key, start, table)),
+                DeValue::Table(table) => {
+                    if let Some(rule) = self.rule(&key, start, table) {
+                        rules.push(rule);
+                        starts.push(start);
+                    }
+                }
                 _ => {
-                    let reason = "a signature is a table; write [[profile.NAME.signature]]";
-                    self.fault(&key, start, None, reason.to_owned());
+                    let list = key.split('[').next().unwrap_or_default();
+                    let reason = format!("a signature is a table; write [[{list}]]");
+                    self.fault(&key, start, None, reason);
                 }
             }
         }
-        rules
+        (rules, starts)
     }
 
     fn rule(&mut self, key: &str, start: usize, table: &Table<'_>) -> Option<Rule> {
@@ -69,16 +76,22 @@ impl Reader {
             Template::parse(text, Site::Signed).map_err(error)
         });
         let each = self.parsed(key, table, "each", |text| {
+            header_text(text)?;
             Template::with(text, Site::Each, Field::Signature).map_err(error)
         });
         let value = self.parsed(key, table, "value", |text| {
+            header_text(text)?;
             Template::with(text, Site::Value, Field::Signatures).map_err(error)
         });
-        let separator = self.text(key, table, "separator");
+        let separator = self.parsed(key, table, "separator", |text| match text {
+            "" => Err("empty; leave it out where a single secret signs".to_owned()),
+            _ => header_text(text).map(|()| text.to_owned()),
+        });
         let secrets = self.parsed(key, table, "secrets", Which::named);
         let algorithm = algorithm?;
-        for reason in contradictions(algorithm, encoding, table) {
-            self.fault(key, start, None, reason.to_owned());
+        for (name, reason) in contradictions(algorithm, encoding, table) {
+            let place = table.get(name).map_or(start, |value| value.span().start);
+            self.fault(key, place, None, reason.to_owned());
         }
         let usual = if separator.is_some() { Which::All } else { Which::Newest };
         let bare = |text, site| Template::parse(text, site).ok();
@@ -125,7 +138,7 @@ fn contradictions(
     algorithm: Algorithm,
     encoding: Option<Encoding>,
     table: &Table<'_>,
-) -> Vec<&'static str> {
+) -> Vec<(&'static str, &'static str)> {
     let given = |name: &str| table.contains_key(name);
     let secrets = table.get("secrets").and_then(|value| match value.get_ref() {
         DeValue::String(text) => Some(text.as_ref()),
@@ -133,46 +146,35 @@ fn contradictions(
     });
     let mut found = Vec::new();
     if algorithm == Algorithm::Token {
-        if given("signed") || given("key") {
-            found.push("a token is sent as it is: leave signed and key out");
+        for name in ["signed", "key"].into_iter().filter(|name| given(name)) {
+            found.push((name, "a token is sent as it is: leave signed and key out"));
         }
-        if encoding == Some(Encoding::Hex) {
-            found.push("a token is sent plain or as base64");
+        if matches!(encoding, Some(Encoding::Hex | Encoding::Base64Url)) {
+            found.push(("encoding", "a token is sent plain or as base64"));
         }
     } else {
         if !given("encoding") {
-            found.push("encoding is missing; write one of hex, base64, base64url");
+            found.push(("encoding", "encoding is missing; write one of hex, base64, base64url"));
         }
         if encoding == Some(Encoding::Plain) {
-            found.push("the bytes of a signature are no text: write hex, base64 or base64url");
+            let reason = "the bytes of a signature are no text: write hex, base64 or base64url";
+            found.push(("encoding", reason));
         }
     }
     if algorithm == Algorithm::Ed25519 && given("key") {
-        found.push("Ed25519 keys have one form only (whsk_...): leave key out");
+        found.push(("key", "Ed25519 keys have one form only (whsk_...): leave key out"));
     }
     match (secrets, given("separator")) {
         (Some("all"), false) => {
-            found.push("several secrets need a separator between their signatures");
+            found.push(("secrets", "several secrets need a separator between their signatures"));
         }
         (Some("newest" | "oldest"), true) => {
-            found.push("one secret signs, so there is nothing to separate: leave separator out");
+            let reason = "one secret signs, so there is nothing to separate: leave separator out";
+            found.push(("separator", reason));
         }
         _ => {}
     }
-    if given("separator") && table.get("separator").is_some_and(is_unfit_separator) {
-        found.push("a separator is printable ASCII, and not empty");
-    }
     found
-}
-
-fn is_unfit_separator(value: &toml::Spanned<DeValue<'_>>) -> bool {
-    match value.get_ref() {
-        DeValue::String(text) => {
-            text.is_empty() || !text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
-        }
-        // That it is no text has been noted.
-        _ => false,
-    }
 }
 
 /// Where a person looks for a signature: its first key, for a table has no place of its own.
