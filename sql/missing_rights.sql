@@ -24,6 +24,8 @@ SELECT format('UPDATE (state, state_reason) on outbox.endpoints: GRANT outbox_da
 WHERE NOT has_column_privilege('outbox.endpoints', 'state', 'UPDATE')
    OR NOT has_column_privilege('outbox.endpoints', 'state_reason', 'UPDATE')
 UNION ALL
-SELECT format('UPDATE (secret, public_key) on outbox.secrets: GRANT outbox_daemon TO %I;', current_user)
+SELECT format('UPDATE (secret, ...) on outbox.secrets: GRANT outbox_daemon TO %I;', current_user)
 WHERE NOT has_column_privilege('outbox.secrets', 'secret', 'UPDATE')
    OR NOT has_column_privilege('outbox.secrets', 'public_key', 'UPDATE')
+   OR NOT has_column_privilege('outbox.secrets', 'created_at', 'UPDATE')
+   OR NOT has_column_privilege('outbox.secrets', 'expires_at', 'UPDATE')

@@ -1,18 +1,21 @@
 //! The endpoints and the event types, kept at the revision that the database has.
+//!
+//! Loading only reads. What is found out on the way (an endpoint that cannot be used, one without a
+//! secret) is noted for `upkeep`, so that nobody who keeps a lock holds up the events of others.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard, Notify};
 
-use crate::config::Config;
+use crate::config::{Config, Validate};
 use crate::deliver::Deliverer;
-use crate::endpoint::{EndpointKey, EndpointRow, Endpoints, Rules};
+use crate::endpoint::{EndpointKey, Endpoints, Rules};
 use crate::event_types::EventTypes;
-use crate::sign;
 use crate::store::Store;
+use crate::store::endpoints::{Catalogued, Invalid, Wanted};
 use crate::store::error::StoreError;
-use crate::store::secrets::Stored;
+use crate::store::fan_out::Batch;
 
 /// Loads endpoints and event types when they have changed.
 pub struct Catalogue {
@@ -20,31 +23,64 @@ pub struct Catalogue {
     deliverer: Arc<Deliverer>,
     instances: AtomicUsize,
     event_types: RwLock<Arc<EventTypes>>,
-    /// One load at a time; the others wait for it and use it. True until the first load: what was
-    /// invalid before is judged again then, the configuration may have changed.
-    load: Mutex<bool>,
+    /// Whether they were loaded the last time; they are not while no event is checked.
+    has_event_types: AtomicBool,
+    /// One load at a time; the others wait for it and use it.
+    load: Mutex<()>,
+    /// Whether what is invalid is judged again: the configuration may be another than that of the
+    /// daemon which judged it.
+    judge_again: AtomicBool,
+    chores: RwLock<Chores>,
+    /// Wakes the upkeep: something was loaded.
+    pub loaded: Notify,
+}
+
+/// What the database does not know yet of the endpoints as they were loaded last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chores {
+    /// To be marked, each with the reason.
+    pub invalid: Vec<Invalid>,
+    /// To be activated.
+    pub mended: Vec<EndpointKey>,
+    /// To be given a secret.
+    pub without_secret: Vec<EndpointKey>,
 }
 
 impl Catalogue {
     /// Loads nothing yet.
     pub fn new(store: Store, deliverer: Arc<Deliverer>) -> Self {
-        let instances = AtomicUsize::new(1);
-        let event_types = RwLock::default();
-        Self { store, deliverer, instances, event_types, load: Mutex::new(true) }
+        Self {
+            store,
+            deliverer,
+            instances: AtomicUsize::new(1),
+            event_types: RwLock::default(),
+            has_event_types: AtomicBool::new(false),
+            load: Mutex::default(),
+            judge_again: AtomicBool::new(true),
+            chores: RwLock::default(),
+            loaded: Notify::new(),
+        }
     }
 
     /// The endpoints at this revision or a later one.
     pub async fn at_least(&self, revision: i64) -> Result<Arc<Endpoints>, StoreError> {
-        let current = self.deliverer.endpoints();
-        if current.revision >= revision {
-            return Ok(current);
+        match self.older_than(revision).await {
+            Ok(current) => Ok(current),
+            Err(turn) => self.load(&turn).await,
         }
-        let mut first = self.load.lock().await;
-        let current = self.deliverer.endpoints();
-        if current.revision >= revision {
-            return Ok(current);
+    }
+
+    /// The endpoints, no older than what the events of a batch were read with. The batch is kept:
+    /// else endpoints that change all the time would be newer than every batch.
+    pub async fn at_least_of(&self, batch: &mut Batch) -> Result<Arc<Endpoints>, StoreError> {
+        match self.older_than(batch.revision).await {
+            Ok(current) => Ok(current),
+            Err(turn) => {
+                let config = self.deliverer.config();
+                let found = batch.load_catalogue(wanted(&config)).await?;
+                Ok(self.publish(&turn, found))
+            }
         }
-        self.load(&mut first).await
     }
 
     /// The event types as they are now: never older than the endpoints are.
@@ -52,104 +88,87 @@ impl Catalogue {
         self.event_types.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What is left to do for the endpoints as they were loaded last.
+    pub fn chores(&self) -> Chores {
+        self.chores.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Loads again although nothing changed in the database: the configuration did.
     pub async fn reload(&self) -> Result<(), StoreError> {
-        let mut first = self.load.lock().await;
-        *first = true;
-        self.load(&mut first).await.map(drop)
+        self.judge_again.store(true, Ordering::Relaxed);
+        let turn = self.load.lock().await;
+        self.load(&turn).await.map(drop)
     }
 
-    /// The endpoints' limits are shared by so many daemons.
-    pub fn share_among(&self, instances: usize) {
+    /// The endpoints' limits are shared by so many daemons. One that came or went may have judged
+    /// endpoints by another configuration.
+    pub async fn share_among(&self, instances: usize) -> Result<(), StoreError> {
         if self.instances.swap(instances, Ordering::Relaxed) != instances {
-            self.deliverer.adapt(self.deliverer.endpoints(), instances);
+            self.reload().await?;
         }
+        Ok(())
     }
 
-    async fn load(&self, first: &mut bool) -> Result<Arc<Endpoints>, StoreError> {
-        let config = self.deliverer.config();
-        let secrets = &config.secrets;
-        // Before they are read, so that the change is part of what is read. Sweeping tries again.
-        if let Err(error) = self.store.seal_plain(secrets).await {
-            tracing::warn!(%error, "secrets that arrived in plain text are not encrypted yet");
+    /// The endpoints, if they are new enough; else the turn to load them.
+    async fn older_than(&self, revision: i64) -> Result<Arc<Endpoints>, MutexGuard<'_, ()>> {
+        if let Some(current) = self.current(revision) {
+            return Ok(current);
         }
-        let (mut revision, mut rows) = self.store.load_endpoints(&secrets.keyring).await?;
+        let turn = self.load.lock().await;
+        self.current(revision).ok_or(turn)
+    }
+
+    fn current(&self, revision: i64) -> Option<Arc<Endpoints>> {
+        let checks = self.deliverer.config().events.validate != Validate::Off;
+        let current = self.deliverer.endpoints();
+        let complete = !checks || self.has_event_types.load(Ordering::Relaxed);
+        (current.revision >= revision && complete).then_some(current)
+    }
+
+    async fn load(&self, turn: &MutexGuard<'_, ()>) -> Result<Arc<Endpoints>, StoreError> {
+        let config = self.deliverer.config();
+        let found = self.store.load_catalogue(wanted(&config)).await?;
+        Ok(self.publish(turn, found))
+    }
+
+    /// Judges what was loaded, and lets the others see it.
+    fn publish(&self, _turn: &MutexGuard<'_, ()>, found: Catalogued) -> Arc<Endpoints> {
+        let config = self.deliverer.config();
         let sender = self.deliverer.sender();
         let rules = Rules { policy: sender.policy(), profiles: &config.profiles };
-        if *first && self.mend(&rows, rules).await? || self.give_secrets(&rows, &config).await? {
-            (revision, rows) = self.store.load_endpoints(&secrets.keyring).await?;
-        }
-        *first = false;
-        let (endpoints, invalid) = Endpoints::build(revision, &rows, rules);
-        if !invalid.is_empty() {
-            for (row, reason) in &invalid {
-                let endpoint = row.name.as_str();
-                tracing::warn!(endpoint, reason, "endpoint is invalid; its deliveries wait");
-            }
-            // Left out they are in any case; without the mark only people do not see it.
-            if let Err(error) = self.store.mark_invalid(&invalid).await {
-                tracing::error!(%error, "cannot mark invalid endpoints");
-            }
-        }
+        let (endpoints, judged) = Endpoints::build(found.revision, &found.endpoints, rules);
+        let again = self.judge_again.swap(false, Ordering::Relaxed);
+        let invalid = judged.invalid.into_iter().map(|(row, reason)| {
+            let endpoint = row.name.as_str();
+            tracing::warn!(endpoint, reason, "endpoint is invalid; its deliveries wait");
+            Invalid { endpoint: row.key, row_version: row.row_version.clone(), reason }
+        });
+        let chores = Chores {
+            invalid: invalid.collect(),
+            mended: if again { judged.mended } else { Vec::new() },
+            without_secret: judged.without_secret,
+        };
+        self.has_event_types.store(found.event_types.is_some(), Ordering::Relaxed);
+        self.take_event_types(found.event_types.unwrap_or_default());
+        *self.chores.write().unwrap_or_else(PoisonError::into_inner) = chores;
         let endpoints = Arc::new(endpoints);
-        // Before the endpoints are replaced: who sees their revision sees these too.
-        self.load_event_types().await?;
+        // After the event types: who sees its revision sees those too.
         self.deliverer.adapt(endpoints.clone(), self.instances.load(Ordering::Relaxed));
         self.deliverer.room.notify_one();
-        Ok(endpoints)
+        self.loaded.notify_one();
+        endpoints
     }
 
-    async fn load_event_types(&self) -> Result<(), StoreError> {
-        let rows = self.store.load_event_types().await?;
+    fn take_event_types(&self, rows: Vec<(String, String)>) {
         let (event_types, unusable) = EventTypes::build(rows, &self.event_types());
         for (event_type, reason) in unusable {
             tracing::warn!(event_type, reason, "schema cannot be used; its events go unchecked");
         }
         *self.event_types.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(event_types);
-        Ok(())
     }
+}
 
-    /// Activates what is invalid no longer; says whether there was anything.
-    async fn mend(&self, rows: &[EndpointRow], rules: Rules<'_>) -> Result<bool, StoreError> {
-        let mended: Vec<EndpointKey> = rows
-            .iter()
-            .filter(|row| row.state == "invalid")
-            .filter(|row| {
-                let row = EndpointRow { state: "active".to_owned(), ..(*row).clone() };
-                Endpoints::build(0, &[row], rules).1.is_empty()
-            })
-            .map(|row| row.key)
-            .collect();
-        if !mended.is_empty() {
-            self.store.mark_mended(&mended).await?;
-        }
-        Ok(!mended.is_empty())
-    }
-
-    /// Endpoints that plain SQL created have no secret yet, and get one where it is of use to the
-    /// receiver; says whether there were any.
-    async fn give_secrets(
-        &self,
-        rows: &[EndpointRow],
-        config: &Config,
-    ) -> Result<bool, StoreError> {
-        let wants_one = |row: &&EndpointRow| {
-            let profile = config.profiles.named(&row.profile);
-            row.state == "active"
-                && row.secrets.is_empty()
-                && row.secret_problem.is_none()
-                && profile.is_ok_and(|profile| profile.generates_secrets())
-        };
-        let mut gave = false;
-        for row in rows.iter().filter(wants_one) {
-            let generated = sign::generate().map_err(|error| error.to_string());
-            let stored = generated.and_then(|plain| {
-                Stored::new(&plain, &config.secrets).map_err(|error| error.to_string())
-            });
-            let stored = stored.map_err(StoreError::Unfit)?;
-            self.store.give_secret(row.key, &stored).await?;
-            gave = true;
-        }
-        Ok(gave)
-    }
+fn wanted(config: &Config) -> Wanted<'_> {
+    let event_types = config.events.validate != Validate::Off;
+    Wanted { keys: &config.secrets.keyring, event_types }
 }

@@ -26,6 +26,7 @@ use crate::store::error::StoreError;
 use crate::store::instance::{Identity, Presence};
 use crate::sweep::Sweep;
 use crate::systemd;
+use crate::upkeep::Upkeep;
 
 /// Time for the last outcomes to reach the database, after the grace.
 const LAST_WRITES: Duration = Duration::from_secs(5);
@@ -276,7 +277,13 @@ impl Work {
         let last = CancellationToken::new();
         let recorder = (tokio::spawn(recorder.run(last.clone())), last);
         let sweep = Sweep { store: store.clone(), deliverer: deliverer.clone() };
+        let upkeep = Upkeep {
+            store: store.clone(),
+            deliverer: deliverer.clone(),
+            catalogue: catalogue.clone(),
+        };
         let takers = [
+            tokio::spawn(upkeep.run(stop.clone())),
             tokio::spawn(fan_out.run(stop.clone())),
             tokio::spawn(claim.run(stop.clone())),
             tokio::spawn(sweep.run(stop.clone())),
@@ -332,7 +339,7 @@ struct Drain {
 impl Drain {
     async fn run(
         self,
-        takers: [JoinHandle<()>; 4],
+        takers: [JoinHandle<()>; 5],
         (recorder, last): (JoinHandle<()>, CancellationToken),
         (presence, leave): (JoinHandle<Option<Presence>>, CancellationToken),
     ) {

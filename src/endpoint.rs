@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use crate::event::Event;
 use crate::guard::{self, Policy};
 use crate::matching::{Index, MAX_PATTERNS, Pattern};
-use crate::profile::{Keys, LONGEST_TIMEOUT, Profile, Profiles, Rendered, Sending, Unsatisfied};
+use crate::profile::{
+    Keys, LONGEST_TIMEOUT, Profile, Profiles, Rendered, Sending, Unsatisfied, is_same_header,
+};
 use crate::retry::Schedule;
 use crate::statuses::Statuses;
 
@@ -156,7 +158,7 @@ impl Endpoint {
             retry: retry.or_else(|| profile.retry.as_ref().map(|(_, read)| read.clone())),
             max_in_flight: row.max_in_flight.and_then(|n| usize::try_from(n).ok()),
             rate_per_second: row.rate_per_second,
-            keys: profile.keys(&row.secrets).map_err(|error| format!("secret: {error}"))?,
+            keys: check_secrets(row, profile).map_err(|error| format!("secret: {error}"))?,
         })
     }
 
@@ -176,6 +178,16 @@ impl Endpoint {
     }
 }
 
+/// Without any secret it is an endpoint all the same: the reason is told with each delivery.
+fn check_secrets(row: &EndpointRow, profile: &Profile) -> Result<Keys, String> {
+    let unfit = |(secret, _): &(String, Option<Instant>)| profile.require_use_of(secret).err();
+    let reasons: Vec<String> = row.secrets.iter().filter_map(unfit).collect();
+    match reasons.into_iter().next_back() {
+        Some(reason) if row.secrets.iter().all(|secret| unfit(secret).is_some()) => Err(reason),
+        _ => profile.keys(&row.secrets).map_err(|error| error.to_string()),
+    }
+}
+
 fn check_timeout(timeout_us: Option<i64>) -> Result<Option<Duration>, String> {
     let Some(us) = timeout_us else { return Ok(None) };
     let timeout = u64::try_from(us).map(Duration::from_micros).unwrap_or_default();
@@ -190,6 +202,12 @@ fn check_headers(json: &str, profile: &Profile) -> Result<Vec<(String, String)>,
         .map_err(|_| "headers: must be a JSON object of strings".to_owned())?;
     if map.len() > guard::MAX_HEADERS {
         return Err(format!("headers: {} of them; at most {}", map.len(), guard::MAX_HEADERS));
+    }
+    let names: Vec<&String> = map.keys().collect();
+    for (number, name) in names.iter().enumerate() {
+        if names[..number].iter().any(|other| is_same_header(other, name)) {
+            return Err(format!("headers: {name:?} is given twice"));
+        }
     }
     map.into_iter()
         .map(|(name, value)| {
@@ -213,6 +231,17 @@ struct Subscription {
     takes_new: bool,
 }
 
+/// What was found out about rows, and that the database does not know yet.
+#[derive(Debug, Default)]
+pub struct Judged<'a> {
+    /// Active, and cannot be used; each with the reason.
+    pub invalid: Vec<(&'a EndpointRow, String)>,
+    /// Invalid, and can be used after all.
+    pub mended: Vec<EndpointKey>,
+    /// Without a secret, which is to be generated.
+    pub without_secret: Vec<EndpointKey>,
+}
+
 /// All endpoints at one revision.
 #[derive(Debug, Default)]
 pub struct Endpoints {
@@ -225,32 +254,37 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// Checks and indexes all rows. Also returns those that cannot be used, each with the reason.
+    /// Checks and indexes all rows.
     pub fn build<'a>(
         revision: i64,
         rows: &'a [EndpointRow],
         rules: Rules<'_>,
-    ) -> (Self, Vec<(&'a EndpointRow, String)>) {
+    ) -> (Self, Judged<'a>) {
         let mut endpoints = Self { revision, ..Self::default() };
         let mut patterns = Vec::with_capacity(rows.len());
-        let mut invalid = Vec::new();
+        let mut judged = Judged::default();
         for row in rows {
             let mut state = State::named(&row.state);
             // Of an endpoint with one bad pattern, what the good ones match waits for the mend.
             let (good, bad) = split_patterns(&row.events);
             patterns.push((good, row.key));
             let checked = bad.map_or_else(|| Endpoint::check(row, rules), Err);
-            match checked {
-                Ok(endpoint) if state == State::Active => {
+            match (checked, state) {
+                // Its deliveries wait for the secret, which comes in a moment.
+                (Ok(endpoint), State::Active)
+                    if row.secrets.is_empty() && endpoint.profile.generates_secrets() =>
+                {
+                    judged.without_secret.push(row.key);
+                }
+                (Ok(endpoint), State::Active) => {
                     endpoints.ready.insert(row.key, Arc::new(endpoint));
                 }
-                Ok(_) => {}
-                Err(reason) => {
-                    if state == State::Active {
-                        invalid.push((row, legible(&reason)));
-                        state = State::Invalid;
-                    }
+                (Ok(_), State::Invalid) => judged.mended.push(row.key),
+                (Err(reason), State::Active) => {
+                    judged.invalid.push((row, legible(&reason)));
+                    state = State::Invalid;
                 }
+                _ => {}
             }
             endpoints.subscriptions.insert(
                 row.key,
@@ -263,7 +297,7 @@ impl Endpoints {
             endpoints.states.insert(row.key, (row.name.clone(), state));
         }
         endpoints.index = Index::new(patterns);
-        (endpoints, invalid)
+        (endpoints, judged)
     }
 
     /// Adds to `found` every endpoint that is owed this event.

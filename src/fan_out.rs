@@ -135,14 +135,7 @@ impl FanOut {
         pace.newest = pace.newest.max(batch.newest.unwrap_or(0));
         // Endpoints committed before an event are matched with it: the batch tells the revision of
         // the snapshot that it was read in.
-        let endpoints = self.deliverer.endpoints();
-        if endpoints.revision < batch.revision {
-            let revision = batch.revision;
-            // Loading needs a connection, and the batch may hold the only one.
-            batch.abandon().await?;
-            self.catalogue.at_least(revision).await?;
-            return Ok(Turn::Full);
-        }
+        let endpoints = self.catalogue.at_least_of(&mut batch).await?;
         if batch.taken.is_empty() {
             pace.idle = !fresh;
             batch.abandon().await?;

@@ -33,6 +33,7 @@ pub mod fan_out;
 pub mod claim;
 pub mod recorder;
 pub mod presence;
+pub mod upkeep;
 pub mod sweep;
 pub mod admin;
 

@@ -110,7 +110,7 @@ impl PresenceLoop {
                 let why = "another daemon declared this one dead, and has its leases";
                 return Err(StoreError::Unfit(why.to_owned()));
             };
-            self.catalogue.share_among(usize::try_from(alive).unwrap_or(1));
+            self.catalogue.share_among(usize::try_from(alive).unwrap_or(1)).await?;
             if joined.elapsed() >= SETTLED {
                 self.bury(presence).await?;
             }

@@ -54,12 +54,6 @@ impl Sweep {
         let sample = self.store.sample().await?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.deliverer.metrics.sampled(&sample, now.as_secs_f64());
-        let config = self.deliverer.config();
-        if config.secrets.seals() {
-            // The rest of what could not be done when the secrets arrived.
-            let sealed = self.store.seal_plain(&config.secrets).await;
-            sealed.inspect_err(|error| tracing::warn!(%error, "cannot encrypt secrets")).ok();
-        }
         if swept.is_none_or(|at| at.elapsed() >= ROUND) {
             *swept = Some(Instant::now());
             self.round(after).await?;

@@ -107,6 +107,8 @@ COMMENT ON COLUMN outbox.secrets.expires_at IS 'When it stops signing after a ro
 CREATE INDEX secrets_endpoint ON outbox.secrets (endpoint_id);
 CREATE INDEX secrets_tenant ON outbox.secrets (tenant) WHERE tenant IS NOT NULL;
 CREATE INDEX secrets_plain ON outbox.secrets (number) WHERE secret NOT LIKE 'sealed:%';
+-- Of several daemons that make up a secret for an endpoint, one is first.
+CREATE UNIQUE INDEX secrets_unseen ON outbox.secrets (endpoint_id) WHERE NOT shown;
 
 CREATE VIEW outbox.signing_secrets AS
     SELECT endpoint, number, secret, public_key, created_at, expires_at
@@ -206,7 +208,7 @@ CREATE TRIGGER after_insert AFTER INSERT ON outbox.secrets
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.endpoints, outbox.secrets TO outbox_admin;
 GRANT SELECT, UPDATE (state, state_reason) ON outbox.endpoints TO outbox_daemon;
-GRANT SELECT, INSERT, UPDATE (secret, public_key), DELETE ON outbox.secrets TO outbox_daemon;
+GRANT SELECT, INSERT, UPDATE (secret, public_key, created_at, expires_at), DELETE ON outbox.secrets TO outbox_daemon;
 GRANT SELECT ON outbox.signing_secrets TO outbox_admin, outbox_daemon;
 GRANT SELECT ON outbox.endpoint_revision TO outbox_daemon, outbox_admin;
 

@@ -254,7 +254,7 @@ impl Profile {
 }
 
 /// Whether two names are one header: without case, and as CGI and its heirs read them.
-fn is_same_header(one: &str, other: &str) -> bool {
+pub fn is_same_header(one: &str, other: &str) -> bool {
     let plain = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     one.len() == other.len() && one.bytes().map(plain).eq(other.bytes().map(plain))
 }

@@ -1,15 +1,15 @@
 //! Reading the catalogue of event types, as the daemon needs it.
 
-use super::Store;
+use super::Transaction;
 use super::error::StoreError;
 
-impl Store {
+impl Transaction {
     /// The event types that have a schema, each with its text.
     ///
     /// # Errors
     /// Of the database.
-    pub async fn load_event_types(&self) -> Result<Vec<(String, String)>, StoreError> {
-        let rows = self.admin(include_str!("../../sql/load_event_types.sql"), &[]).await?;
+    pub(super) async fn event_types(&mut self) -> Result<Vec<(String, String)>, StoreError> {
+        let rows = self.query(include_str!("../../sql/load_event_types.sql"), &[]).await?;
         let pair = |row: &tokio_postgres::Row| Ok((row.try_get(0)?, row.try_get(1)?));
         rows.iter().map(pair).collect()
     }

@@ -31,7 +31,7 @@ pub struct Taken {
 
 /// A batch of events, taken but not yet committed.
 pub struct Batch {
-    transaction: Transaction,
+    pub(super) transaction: Transaction,
     /// The revision of the endpoints in the snapshot that the events were read in.
     pub revision: i64,
     /// The highest number on the queue, those taken included.

@@ -15,6 +15,8 @@ mod fan_out;
 mod send;
 /// What receivers see of each profile, what counts as success, and how failures are repeated.
 mod profiles;
+/// What endpoints that change, and those who change them, do to the events of others.
+mod catalogue;
 /// When a failed delivery is tried again, and when no more.
 mod retry;
 /// What people and applications can do to endpoints and deliveries.

@@ -145,8 +145,8 @@ pub fn check(
         ..EndpointRow::default()
     };
     let rules = Rules { policy: &policy(config), profiles: &config.profiles };
-    let (_, invalid) = Endpoints::build(0, std::slice::from_ref(&row), rules);
-    if let Some((_, reason)) = invalid.into_iter().next() {
+    let (_, judged) = Endpoints::build(0, std::slice::from_ref(&row), rules);
+    if let Some((_, reason)) = judged.invalid.into_iter().next() {
         return Err(reason);
     }
     secret.map_or(Ok(()), |secret| check_secret(columns, secret, config))
