@@ -1,10 +1,10 @@
 -- sweep_events: looks at a batch of events in the order of their insertion, and forgets those past
--- their retention that nothing points at any more and that nobody has to decide about. Returns how many were looked at, how many of them
--- were past their retention, and where to go on.
+-- their retention that nothing points at any more and that nobody has to decide about. Returns how
+-- many were looked at, how many of them were past their retention, and where to go on.
 -- $1 bigint: look above this seq; $2 bigint: retention in microseconds; $3 bigint: most to look at
 -- Serves itself from events_pkey, queue_pkey, work_pkey and quarantine_pkey.
 WITH looked AS MATERIALIZED (
-    SELECT seq, created_at < statement_timestamp() - $2 * interval '1 microsecond' AS old
+    SELECT seq, inserted_at < statement_timestamp() - $2 * interval '1 microsecond' AS old
     FROM outbox.events WHERE seq > $1 ORDER BY seq LIMIT $3
 ), gone AS (
     DELETE FROM outbox.events e USING looked l

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::outcome::{Outcome, Reply};
+use crate::outcome::{Directive, Outcome, Reply};
 use crate::retry::{Schedule, jittered};
 
 /// How long a delivery waits before the one free repetition on a fresh connection.
@@ -22,8 +22,11 @@ pub enum Verdict {
     },
     /// The schedule has come to its end.
     Exhausted,
-    /// The receiver asked to be left alone (410): this delivery ends and the endpoint is disabled.
-    Gone,
+    /// The receiver asked to be left alone: this delivery ends and the endpoint is disabled.
+    Gone {
+        /// Whether it took this one.
+        delivered: bool,
+    },
 }
 
 /// Where a delivery stands in its schedule.
@@ -53,9 +56,15 @@ pub struct Pacing<'a> {
 /// schedule's longest delay.
 pub fn decide(reply: &Reply, progress: Progress, pacing: Pacing<'_>, unit_random: f64) -> Verdict {
     let Pacing { schedule, scale, jitter } = pacing;
+    let delivered = reply.outcome == Outcome::Success;
+    match reply.directive {
+        Some(Directive::Disable) => return Verdict::Gone { delivered },
+        Some(Directive::AbortMessage) if !delivered => return Verdict::Exhausted,
+        _ => {}
+    }
     match reply.outcome {
         Outcome::Success => return Verdict::Delivered,
-        Outcome::Http410 => return Verdict::Gone,
+        Outcome::Http410 => return Verdict::Gone { delivered },
         _ if reply.hopeless => return Verdict::Exhausted,
         _ => {}
     }
@@ -93,7 +102,7 @@ mod tests {
     #[test]
     fn success_delivers_and_gone_disables_whatever_the_schedule() {
         assert_eq!(after(&reply(Outcome::Success), 9, 8), Verdict::Delivered);
-        assert_eq!(after(&reply(Outcome::Http410), 1, 0), Verdict::Gone);
+        assert_eq!(after(&reply(Outcome::Http410), 1, 0), Verdict::Gone { delivered: false });
     }
 
     #[test]
@@ -119,6 +128,19 @@ mod tests {
             limited.retry_after = Some(Duration::from_secs(asked));
             let expected = Verdict::Retry { after: Duration::from_secs(waits), counts: true };
             assert_eq!(after(&limited, 1, 0), expected, "asked for {asked} s");
+        }
+    }
+
+    #[test]
+    fn a_directive_counts_whatever_the_status() {
+        for (outcome, directive, verdict) in [
+            (Outcome::Success, Directive::Disable, Verdict::Gone { delivered: true }),
+            (Outcome::Http5xx, Directive::Disable, Verdict::Gone { delivered: false }),
+            (Outcome::Success, Directive::AbortMessage, Verdict::Delivered),
+            (Outcome::Http5xx, Directive::AbortMessage, Verdict::Exhausted),
+        ] {
+            let reply = Reply { directive: Some(directive), ..reply(outcome) };
+            assert_eq!(after(&reply, 1, 0), verdict, "{outcome:?} {directive:?}");
         }
     }
 

@@ -97,6 +97,33 @@ impl Outcome {
     }
 }
 
+/// What a receiver asks for in the reply header `webhook-delivery`, an open proposal of Standard
+/// Webhooks that is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Directive {
+    /// Send nothing more to this endpoint.
+    Disable,
+    /// Do not send this message again.
+    AbortMessage,
+}
+
+impl Directive {
+    /// The header.
+    pub const HEADER: &'static str = "webhook-delivery";
+
+    /// Reads the value of the header; what is nothing known asks for nothing.
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let value = value.trim_ascii();
+        if value.eq_ignore_ascii_case(b"disable") {
+            Some(Self::Disable)
+        } else if value.eq_ignore_ascii_case(b"abort-message") {
+            Some(Self::AbortMessage)
+        } else {
+            None
+        }
+    }
+}
+
 /// What one request came to: everything that is recorded about it.
 #[derive(Debug)]
 pub struct Reply {
@@ -112,6 +139,8 @@ pub struct Reply {
     pub error: Option<String>,
     /// The address that answered.
     pub remote_addr: Option<String>,
+    /// What the receiver asks for besides.
+    pub directive: Option<Directive>,
     /// What a `Retry-After` header of a 429 or 503 asked for.
     pub retry_after: Option<Duration>,
     /// The connection closed before a byte came back, as one does that the receiver had just
@@ -131,6 +160,7 @@ impl Reply {
             body: Bytes::new(),
             error: Some(error.into()),
             remote_addr: None,
+            directive: None,
             retry_after: None,
             closed_unanswered: false,
             hopeless: false,
@@ -153,6 +183,15 @@ mod tests {
             assert_eq!(success, [200, 404, 410].contains(&status), "{status}");
         }
         assert_eq!(Outcome::of_status(204, &others), Outcome::Http2xx);
+    }
+
+    #[test]
+    fn directives_are_read_in_any_case_and_others_are_none() {
+        assert_eq!(Directive::parse(b" Disable "), Some(Directive::Disable));
+        assert_eq!(Directive::parse(b"abort-message"), Some(Directive::AbortMessage));
+        for other in [&b""[..], b"abort", b"disable, abort-message", b"\xff"] {
+            assert_eq!(Directive::parse(other), None);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,7 @@ use crate::endpoint::{EndpointKey, Endpoints};
 use crate::event::Lease;
 use crate::health::{Beat, Health};
 use crate::metrics::EndpointMetrics;
+use crate::outcome::{Directive, Reply};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::record::Attempt;
@@ -145,9 +146,9 @@ impl Recorder {
         let endpoints = self.deliverer.endpoints();
         for attempt in attempts {
             let Attempt { lease, reply, verdict, .. } = attempt;
-            if *verdict == Verdict::Gone {
+            if matches!(verdict, Verdict::Gone { .. }) {
                 // Also when the delivery is no longer ours: the receiver has said it.
-                self.disable(*lease).await;
+                self.disable(*lease, reply).await;
             }
             if !ours.contains(&(lease.event_seq, lease.endpoint)) {
                 self.deliverer.metrics.lost_leases.inc();
@@ -155,19 +156,27 @@ impl Recorder {
                 continue;
             }
             match verdict {
-                Verdict::Delivered => {
+                Verdict::Delivered | Verdict::Gone { delivered: true } => {
                     self.count(&endpoints, *lease, |endpoint| endpoint.delivered())
                 }
-                Verdict::Exhausted | Verdict::Gone => {
+                Verdict::Exhausted | Verdict::Gone { delivered: false } => {
                     self.count(&endpoints, *lease, |endpoint| endpoint.exhausted());
                 }
-                Verdict::Retry { .. } => {}
+                Verdict::Retry { after, .. } => {
+                    // Counted from when it was recorded, as the database does: a claim that came
+                    // earlier would find nothing.
+                    self.deliverer.lanes().note_due(lease.endpoint, Instant::now() + *after);
+                    self.deliverer.room.notify_one();
+                }
             }
         }
     }
 
-    async fn disable(&self, lease: Lease) {
-        let reason = "the receiver answered 410 Gone";
+    async fn disable(&self, lease: Lease, reply: &Reply) {
+        let reason = match reply.directive {
+            Some(Directive::Disable) => "the receiver answered webhook-delivery: disable",
+            _ => "the receiver answered 410 Gone",
+        };
         let name = self.deliverer.endpoints().ready(lease.endpoint).map(|e| e.name.clone());
         tracing::warn!(endpoint = name, reason, "endpoint disabled");
         self.insist("disable", || self.store.disable_endpoint(lease.endpoint, reason)).await;

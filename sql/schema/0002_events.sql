@@ -14,6 +14,7 @@ CREATE TABLE outbox.events (
     deliver_after timestamptz,
     created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     target        int,
+    inserted_at   timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT events_id_key UNIQUE (id),
     CONSTRAINT events_id_printable CHECK (id ~ '^[!-~]{1,255}$'),
     CONSTRAINT events_type_name CHECK (type ~ '^[A-Za-z0-9._-]{1,128}$'),
@@ -36,6 +37,7 @@ COMMENT ON COLUMN outbox.events.live IS 'False for test events, which only endpo
 COMMENT ON COLUMN outbox.events.key IS 'Ordering key for endpoints that ask for ordered delivery';
 COMMENT ON COLUMN outbox.events.deliver_after IS 'Not sent before this time; null or past: at once';
 COMMENT ON COLUMN outbox.events.created_at IS 'When the event happened; by default when it was inserted';
+COMMENT ON COLUMN outbox.events.inserted_at IS 'When it was inserted; its retention counts from here';
 COMMENT ON COLUMN outbox.events.target IS
     'Number of the only endpoint to deliver to (test events); null: every endpoint that matches';
 

@@ -223,8 +223,8 @@ BEGIN
         RETURN emitted;
     END IF;
     INSERT INTO outbox.events (type, payload, tenant, live, target)
-    VALUES ('test', json_build_object('endpointUrl', receiver.url, 'name', receiver.name), receiver.tenant, false,
-            receiver.endpoint)
+    VALUES ('test', format('{"endpointUrl":%s,"name":%s}', to_json(receiver.url), to_json(receiver.name))::json,
+            receiver.tenant, false, receiver.endpoint)
     RETURNING id INTO emitted;
     RETURN emitted;
 END

@@ -319,21 +319,17 @@ impl Deliverer {
     fn note(&self, job: &Job, endpoint: &Endpoint, reply: &Reply, verdict: Verdict) {
         let error = reply.error.as_deref().unwrap_or_default();
         match verdict {
-            Verdict::Delivered => {}
-            Verdict::Retry { after, .. } => {
-                self.lanes().note_due(job.endpoint, Instant::now() + after);
-                self.room.notify_one();
-                tracing::debug!(
-                    event_id = job.event.id,
-                    endpoint = endpoint.name,
-                    attempt = job.attempt,
-                    outcome = reply.outcome.as_str(),
-                    error,
-                    retry_in_ms = after.as_millis(),
-                    "attempt failed"
-                );
-            }
-            Verdict::Exhausted | Verdict::Gone => tracing::warn!(
+            Verdict::Delivered | Verdict::Gone { delivered: true } => {}
+            Verdict::Retry { after, .. } => tracing::debug!(
+                event_id = job.event.id,
+                endpoint = endpoint.name,
+                attempt = job.attempt,
+                outcome = reply.outcome.as_str(),
+                error,
+                retry_in_ms = after.as_millis(),
+                "attempt failed"
+            ),
+            Verdict::Exhausted | Verdict::Gone { delivered: false } => tracing::warn!(
                 event_id = job.event.id,
                 endpoint = endpoint.name,
                 attempt = job.attempt,

@@ -134,7 +134,11 @@ impl Reader {
             jitter: jitter.unwrap_or(JITTER),
         };
         // What could not be read would only cause further, misleading complaints.
-        if self.faults.len() == known {
+        let unclear = |fault: &Fault| {
+            let part = fault.key.strip_prefix(key).unwrap_or_default();
+            [".body", ".content_type", ".signature"].iter().any(|name| part.starts_with(name))
+        };
+        if !self.faults[known..].iter().any(unclear) {
             let place = table.get("body").map_or(offset, |body| body.span().start);
             if let Err(reason) = profile.try_out() {
                 self.fault(&format!("{key}.body"), place, None, reason);
@@ -145,8 +149,8 @@ impl Reader {
                               shared secret would both be needed";
                 self.fault(&format!("{key}.signature"), place, None, reason.to_owned());
             }
-            self.overlaps(&profile, key, table);
         }
+        self.overlaps(&profile, key, table);
         Some(profile)
     }
 

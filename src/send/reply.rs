@@ -8,7 +8,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use tokio::time::sleep_until;
 
 use super::failure::describe;
-use crate::outcome::{Outcome, Reply};
+use crate::outcome::{Directive, Outcome, Reply};
 use crate::retry_after;
 use crate::statuses::Statuses;
 
@@ -38,6 +38,10 @@ pub async fn read(response: Response, deadline: Instant, success: &Statuses) -> 
         body: Bytes::new(),
         error: explain(outcome, status, response.headers()),
         remote_addr: response.remote_addr().map(|address| address.to_string()),
+        directive: response
+            .headers()
+            .get(Directive::HEADER)
+            .and_then(|value| Directive::parse(value.as_bytes())),
         retry_after,
         closed_unanswered: false,
         hopeless: false,

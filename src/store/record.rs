@@ -62,8 +62,8 @@ impl<'a> Columns<'a> {
         self.error.push(reply.error.as_deref());
         self.remote_addr.push(reply.remote_addr.as_deref());
         let (result, retry_us, failed) = match attempt.verdict {
-            Verdict::Delivered => (Some("delivered"), 0, 0),
-            Verdict::Exhausted | Verdict::Gone => (Some("exhausted"), 0, 1),
+            Verdict::Delivered | Verdict::Gone { delivered: true } => (Some("delivered"), 0, 0),
+            Verdict::Exhausted | Verdict::Gone { delivered: false } => (Some("exhausted"), 0, 1),
             Verdict::Retry { after, counts } => (None, micros(after), i32::from(counts)),
         };
         self.result.push(result);

@@ -106,3 +106,38 @@ async fn an_endpoint_may_have_its_own_schedule_and_deadline() {
     assert_eq!(database.text(slowest).await, "true");
     daemon.stop().await.expect("an orderly end");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_may_end_a_message_or_the_subscription_by_a_header() {
+    let (database, receiver) = (Database::new().await, Receiver::start());
+    let directive = |status, value| Reply::status(status).header("webhook-delivery", value);
+    receiver.on("/abort", directive(500, "abort-message"));
+    receiver.on("/disable", directive(200, "disable"));
+    for name in ["abort", "disable"] {
+        database.subscribe(name, &receiver.url(&format!("/{name}"))).await;
+    }
+    let daemon = TestDaemon::start(&database).await;
+    database.emit("a", "{}").await;
+    let state = "SELECT state || ': ' || state_reason FROM outbox.endpoints WHERE name = 'disable'";
+    let disabled = "disabled: the receiver answered webhook-delivery: disable";
+    database.wait_for(state, disabled).await;
+    database.wait_until_idle().await;
+    let ends = "SELECT string_agg(endpoint_name || ' ' || status || ' ' || attempts, ', ' \
+                ORDER BY endpoint_name) FROM outbox.deliveries";
+    assert_eq!(database.text(ends).await, "abort exhausted 1, disable delivered 1");
+    daemon.stop().await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_counts_from_the_insert_whatever_the_event_says() {
+    let database = Database::new().await;
+    let old = "INSERT INTO outbox.events (id, type, payload, created_at) \
+               VALUES ('new', 'a', '{}', '2024-01-20T14:30:00Z'), ('old', 'a', '{}', now())";
+    database.execute(old).await;
+    let aged = "UPDATE outbox.events SET inserted_at = now() - interval '2 hours' WHERE id = 'old'";
+    database.execute(aged).await;
+    database.execute("DELETE FROM outbox.queue").await;
+    let daemon = TestDaemon::start_with(&database.url, &[("retention.events", "1h")]).await;
+    database.wait_for("SELECT string_agg(id, ',') FROM outbox.events", "new").await;
+    daemon.stop().await.expect("an orderly end");
+}
