@@ -4,8 +4,8 @@ SELECT format('%s on %s: GRANT outbox_daemon TO %I;', privilege, object, current
 FROM (VALUES
     ('outbox.events', 'SELECT'), ('outbox.events', 'DELETE'), ('outbox.queue', 'SELECT'),
     ('outbox.queue', 'UPDATE'), ('outbox.queue', 'DELETE'), ('outbox.endpoints', 'SELECT'),
-    ('outbox.secrets', 'SELECT'), ('outbox.secrets', 'INSERT'), ('outbox.endpoint_revision', 'SELECT'),
-    ('outbox.signing_secrets', 'SELECT'),
+    ('outbox.secrets', 'SELECT'), ('outbox.secrets', 'INSERT'), ('outbox.secrets', 'DELETE'),
+    ('outbox.endpoint_revision', 'SELECT'), ('outbox.signing_secrets', 'SELECT'),
     ('outbox.work', 'SELECT'), ('outbox.work', 'INSERT'), ('outbox.work', 'UPDATE'), ('outbox.work', 'DELETE'),
     ('outbox.history', 'INSERT'), ('outbox.endpoint_minutes', 'INSERT'), ('outbox.endpoint_minutes', 'UPDATE'),
     ('outbox.endpoint_minutes', 'SELECT'), ('outbox.history', 'SELECT'), ('outbox.instances', 'SELECT'),

@@ -1,4 +1,6 @@
--- secrets_page: a page of all secrets as they are stored, those that have expired included.
+-- secrets_page: a page of the secrets as they are stored, but for those that have expired.
 -- $1 bigint: above this number; $2 bigint: most rows
 -- Serves itself from secrets_pkey.
-SELECT s.number, s.secret FROM outbox.secrets s WHERE s.number > $1 ORDER BY s.number LIMIT $2
+SELECT s.number, s.secret, s.xmin::text AS row_version FROM outbox.secrets s
+WHERE s.number > $1 AND (s.expires_at IS NULL OR s.expires_at > statement_timestamp())
+ORDER BY s.number LIMIT $2

@@ -1,7 +1,10 @@
 //! The daemon: builds everything from the configuration, starts the loops, and ends them in order.
 
+mod keys;
+mod reload;
+
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -27,6 +30,7 @@ use crate::store::instance::{Identity, Presence};
 use crate::sweep::Sweep;
 use crate::systemd;
 use crate::upkeep::Upkeep;
+use reload::Reload;
 
 /// Time for the last outcomes to reach the database, after the grace.
 const LAST_WRITES: Duration = Duration::from_secs(5);
@@ -46,6 +50,9 @@ pub enum DaemonError {
         /// What is wrong.
         error: StoreError,
     },
+    /// The secrets in the database are encrypted, and none can be opened: what is missing.
+    #[error("{0}")]
+    MasterKey(String),
     /// The admin address cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -57,6 +64,9 @@ pub enum DaemonError {
 /// A daemon that has been set up, and listens, but does no work yet.
 pub struct Daemon {
     config: Arc<Config>,
+    /// The configuration that the loops work with.
+    accepted: watch::Sender<Arc<Config>>,
+    /// What was read since.
     changes: watch::Receiver<Arc<Config>>,
     store: Store,
     bound: Bound,
@@ -76,6 +86,7 @@ impl Daemon {
             .map_err(|error| DaemonError::Database { target, error })?;
         let bound = Bound::bind(&config.admin.listen).await?;
         Ok(Self {
+            accepted: watch::channel(config.clone()).0,
             config,
             changes,
             store,
@@ -93,6 +104,11 @@ impl Daemon {
     /// Its metrics.
     pub fn metrics(&self) -> Arc<Metrics> {
         self.metrics.clone()
+    }
+
+    /// The configuration that it works with: the first, then what it has accepted of the changes.
+    pub fn accepted(&self) -> watch::Receiver<Arc<Config>> {
+        self.accepted.subscribe()
     }
 
     /// Works until it is stopped, then drains.
@@ -117,13 +133,17 @@ impl Daemon {
         let admin_task = tokio::spawn(self.bound.serve(admin, admin_stop.clone()));
         systemd::ready("waiting for the database");
         let feeder = tokio::spawn(feed(self.health.clone()));
-        let fit = wait_until_fit(&self.store, &self.health, &stop).await;
+        let fit = wait_until_fit(&self.store, &self.changes, &self.health, &stop).await;
         let outcome = match fit {
-            Ok(true) => {
+            Ok(Some(config)) => {
+                if !Arc::ptr_eq(&config, &self.config) {
+                    self.accepted.send_replace(config);
+                }
                 let work = Work {
                     store: self.store,
                     sender,
                     own,
+                    accepted: self.accepted,
                     changes: self.changes,
                     metrics: self.metrics,
                     health: self.health,
@@ -131,7 +151,7 @@ impl Daemon {
                 work.run(stop).await;
                 Ok(())
             }
-            Ok(false) => Ok(()),
+            Ok(None) => Ok(()),
             Err(error) => Err(error),
         };
         feeder.abort();
@@ -164,16 +184,24 @@ pub(crate) fn own_addresses(config: &Config, admin: Option<SocketAddr>) -> Vec<S
     own
 }
 
-/// Waits for a database that can be worked on; false when stopped before.
+/// Waits for a database that can be worked on with the configuration, which is returned; none when
+/// stopped before.
 async fn wait_until_fit(
     store: &Store,
+    changes: &watch::Receiver<Arc<Config>>,
     health: &Health,
     stop: &CancellationToken,
-) -> Result<bool, DaemonError> {
+) -> Result<Option<Arc<Config>>, DaemonError> {
     let mut backoff = Backoff::default();
     loop {
-        match check_fitness(store).await {
-            Ok(()) => return Ok(true),
+        let config = changes.borrow().clone();
+        let fit = match check_fitness(store).await {
+            Ok(()) => keys::missing(store, &config.secrets.keyring).await,
+            Err(error) => Err(error),
+        };
+        match fit {
+            Ok(None) => return Ok(Some(config)),
+            Ok(Some(missing)) => return Err(DaemonError::MasterKey(missing)),
             Err(error) if error.is_permanent() => {
                 return Err(DaemonError::Database { target: store.target(), error });
             }
@@ -184,7 +212,7 @@ async fn wait_until_fit(
         }
         tokio::select! {
             () = tokio::time::sleep(backoff.pause()) => {}
-            () = stop.cancelled() => return Ok(false),
+            () = stop.cancelled() => return Ok(None),
         }
     }
 }
@@ -226,6 +254,7 @@ struct Work {
     store: Store,
     sender: Sender,
     own: Vec<SocketAddr>,
+    accepted: watch::Sender<Arc<Config>>,
     changes: watch::Receiver<Arc<Config>>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
@@ -233,13 +262,14 @@ struct Work {
 
 impl Work {
     async fn run(self, stop: CancellationToken) {
-        let Self { store, sender, own, changes, metrics, health } = self;
+        let Self { store, sender, own, accepted, changes, metrics, health } = self;
+        let config = accepted.subscribe();
         let (holder_out, holder) = watch::channel(None);
         let (ended, ended_in) = mpsc::channel(recorder::WAITING);
         let deliverer = Arc::new(Deliverer::new(Parts {
             store: store.clone(),
             sender,
-            config: changes.clone(),
+            config: config.clone(),
             holder,
             metrics,
             ended: ended.clone(),
@@ -282,48 +312,25 @@ impl Work {
             deliverer: deliverer.clone(),
             catalogue: catalogue.clone(),
         };
+        let reload = Reload {
+            store: store.clone(),
+            deliverer: deliverer.clone(),
+            catalogue,
+            own,
+            changes,
+            accepted,
+        };
         let takers = [
             tokio::spawn(upkeep.run(stop.clone())),
             tokio::spawn(fan_out.run(stop.clone())),
             tokio::spawn(claim.run(stop.clone())),
             tokio::spawn(sweep.run(stop.clone())),
-            tokio::spawn(follow(changes.clone(), deliverer.clone(), catalogue, own, stop.clone())),
+            tokio::spawn(reload.run(stop.clone())),
         ];
         stop.cancelled().await;
-        let grace = changes.borrow().shutdown.grace;
+        let grace = config.borrow().shutdown.grace;
         let drain = Drain { store, deliverer, ended, grace };
         drain.run(takers, recorder, presence).await;
-    }
-}
-
-/// Takes over changes of the configuration while the daemon runs.
-async fn follow(
-    mut changes: watch::Receiver<Arc<Config>>,
-    deliverer: Arc<Deliverer>,
-    catalogue: Arc<Catalogue>,
-    own: Vec<SocketAddr>,
-    stop: CancellationToken,
-) {
-    loop {
-        tokio::select! {
-            changed = changes.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-            }
-            () = stop.cancelled() => return,
-        }
-        let config = changes.borrow_and_update().clone();
-        match build_sender(&config, &own) {
-            Ok(sender) => {
-                let mut current = deliverer.sender.write().unwrap_or_else(PoisonError::into_inner);
-                *current = Arc::new(sender);
-            }
-            Err(error) => tracing::error!(%error, "the HTTP client stays as it was"),
-        }
-        if let Err(error) = catalogue.reload().await {
-            tracing::warn!(%error, "endpoints are judged again when the database is back");
-        }
     }
 }
 

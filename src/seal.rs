@@ -18,6 +18,9 @@ const VERSION: &str = "sealed:v1:";
 const KEY_BYTES: usize = 32;
 /// What the id of a key is derived with, so that it is the hash of nothing else.
 const ID_CONTEXT: &[u8] = b"outboxd master key id v1\0";
+/// What to do about a secret that is lost.
+const REPLACE: &str = "replace the secret with: outboxd endpoints rotate-secret NAME --overlap 0s; \
+                       a tenant's with: outboxd secrets set-tenant TENANT";
 /// Hex digits of a key's id.
 const ID_DIGITS: usize = 8;
 
@@ -68,20 +71,14 @@ pub enum OpenError {
     /// Its key is not among ours; carries the key's id.
     #[error(
         "sealed under master key {0}, which is not in secrets.master_key_file; add that key, or \
-         replace the secret with: outboxd endpoints rotate-secret --overlap 0s"
+         {REPLACE}"
     )]
     UnknownKey(String),
     /// It is not what was sealed; carries the id of the key that it names.
-    #[error(
-        "sealed under master key {0}, and damaged since; replace the secret with: outboxd \
-         endpoints rotate-secret --overlap 0s"
-    )]
+    #[error("sealed under master key {0}, and damaged since; {REPLACE}")]
     Damaged(String),
     /// It has the prefix of a sealed text, and not its form.
-    #[error(
-        "damaged: it begins with `sealed:` and goes on in no form that is known; replace the \
-         secret with: outboxd endpoints rotate-secret --overlap 0s"
-    )]
+    #[error("damaged: it begins with `sealed:` and goes on in no form that is known; {REPLACE}")]
     Form,
 }
 
@@ -210,8 +207,13 @@ pub fn is_sealed(stored: &str) -> bool {
 /// The id of the key that a text is sealed under; `None`: it is plain, or in no known form.
 fn key_id(stored: &str) -> Option<&str> {
     let (id, _) = stored.strip_prefix(VERSION)?.split_once(':')?;
+    is_key_id(id).then_some(id)
+}
+
+/// Whether a text has the form of a master key's id.
+pub fn is_key_id(id: &str) -> bool {
     let digits = id.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-    (id.len() == ID_DIGITS && digits).then_some(id)
+    id.len() == ID_DIGITS && digits
 }
 
 #[cfg(test)]

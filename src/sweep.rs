@@ -14,7 +14,7 @@ use crate::store::error::StoreError;
 const SAMPLE: Duration = Duration::from_secs(5);
 /// Between two rounds of housekeeping.
 const ROUND: Duration = Duration::from_secs(60);
-/// Events deleted, or looked at, in one transaction.
+/// Events or secrets deleted, or looked at, in one transaction.
 const BATCH: i64 = 500;
 /// Batches of one round, so that a large backlog is spread.
 const BATCHES: usize = 200;
@@ -66,8 +66,9 @@ impl Sweep {
         let keep = self.deliverer.config().retention.clone();
         let history = self.store.maintain_history(keep.attempts).await;
         let orphans = self.store.sweep_orphans().await;
+        let secrets = self.store.sweep_secrets(BATCH).await;
         let events = self.sweep_events(keep.events, after).await;
-        history.map(drop).and(orphans.map(drop)).and(events)
+        history.map(drop).and(orphans.map(drop)).and(secrets.map(drop)).and(events)
     }
 
     /// Goes on where the last round ended: old events that are still owed to somebody stay, and

@@ -109,6 +109,53 @@ CREATE INDEX secrets_tenant ON outbox.secrets (tenant) WHERE tenant IS NOT NULL;
 CREATE INDEX secrets_plain ON outbox.secrets (number) WHERE secret NOT LIKE 'sealed:%';
 -- Of several daemons that make up a secret for an endpoint, one is first.
 CREATE UNIQUE INDEX secrets_unseen ON outbox.secrets (endpoint_id) WHERE NOT shown;
+CREATE INDEX secrets_expiring ON outbox.secrets (expires_at) WHERE expires_at IS NOT NULL;
+
+-- The constraints again, and before them: what they refuse is quoted whole in the DETAIL of the error, the
+-- secret included, and from there it gets into logs.
+CREATE FUNCTION outbox.before_secret_change() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+    is_sealed boolean := NEW.secret LIKE 'sealed:%';
+    most int := CASE WHEN is_sealed THEN 8192 ELSE 1024 END;
+BEGIN
+    IF NEW.secret IS NULL OR NEW.number IS NULL OR NEW.shown IS NULL OR NEW.created_at IS NULL THEN
+        RAISE EXCEPTION 'a secret needs a text, a number, shown and created_at; one of them is null'
+            USING ERRCODE = 'not_null_violation',
+                  HINT = 'Give the secret, and leave the other columns to their defaults.';
+    END IF;
+    IF btrim(NEW.secret, E' \t\r\n') = '' THEN
+        RAISE EXCEPTION 'the secret is empty'
+            USING ERRCODE = 'check_violation',
+                  HINT = 'The functions of outbox generate one when the secret is null.';
+    END IF;
+    IF length(NEW.secret) > most THEN
+        RAISE EXCEPTION 'the secret has % characters; % are the most', length(NEW.secret), most
+            USING ERRCODE = 'check_violation', HINT = 'Give the secret alone, as the receiver knows it.';
+    END IF;
+    IF num_nonnulls(NEW.endpoint_id, NEW.tenant) <> 1 OR length(NEW.tenant) NOT BETWEEN 1 AND 256 THEN
+        RAISE EXCEPTION 'a secret belongs to one endpoint or to one tenant'
+            USING ERRCODE = 'check_violation',
+                  HINT = 'Set endpoint_id, or tenant (1 to 256 characters), and not both.';
+    END IF;
+    IF NEW.expires_at < '1970-01-01 00:00:00Z' OR NEW.expires_at >= '9999-01-01 00:00:00Z' THEN
+        RAISE EXCEPTION 'a secret cannot expire at %', NEW.expires_at
+            USING ERRCODE = 'check_violation',
+                  HINT = 'Give a time, or an overlap that ends, from 1970 to 9998; null expires_at means never.';
+    END IF;
+    IF NEW.public_key !~ '^whpk_[A-Za-z0-9+/=]{1,128}$' THEN
+        RAISE EXCEPTION 'the public key of a secret is not one'
+            USING ERRCODE = 'check_violation', HINT = 'Leave public_key null: the daemon fills it in.';
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION outbox.before_secret_change() IS
+    'Refuses what the constraints of outbox.secrets refuse, without quoting the row';
+REVOKE ALL ON FUNCTION outbox.before_secret_change() FROM PUBLIC;
+CREATE TRIGGER before_change BEFORE INSERT OR UPDATE ON outbox.secrets
+    FOR EACH ROW EXECUTE FUNCTION outbox.before_secret_change();
 
 CREATE VIEW outbox.signing_secrets AS
     SELECT endpoint, number, secret, public_key, created_at, expires_at

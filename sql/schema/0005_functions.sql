@@ -143,19 +143,23 @@ $$
 DECLARE
     owner outbox.endpoints := outbox.find_endpoint(rotate_secret.endpoint);
     fresh text := coalesce(rotate_secret.new_secret, outbox.generate_secret());
+    -- Without an end the old secret would sign for ever.
+    old_until timestamptz := clock_timestamp() + coalesce(rotate_secret.overlap, interval '24 hours');
+    signs_on boolean := old_until > clock_timestamp();
 BEGIN
     IF overlap < interval '0' THEN
-        RAISE EXCEPTION 'the overlap % is negative', overlap USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'the overlap % is negative', overlap
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Write 0 to end the old secrets at once.';
     END IF;
     DELETE FROM outbox.secrets s
-    WHERE s.endpoint_id = owner.id AND (s.expires_at <= clock_timestamp() OR s.secret = fresh);
+    WHERE s.endpoint_id = owner.id AND (NOT signs_on OR s.expires_at <= clock_timestamp() OR s.secret = fresh);
     -- What has signed so far signs on, be it the tenant's.
     INSERT INTO outbox.secrets (endpoint_id, secret, public_key, created_at, expires_at)
     SELECT owner.id, n.secret, n.public_key, n.created_at, n.expires_at
     FROM outbox.signing_secrets n JOIN outbox.secrets s USING (number)
-    WHERE n.endpoint = owner.endpoint AND s.tenant IS NOT NULL AND n.secret <> fresh;
+    WHERE n.endpoint = owner.endpoint AND s.tenant IS NOT NULL AND n.secret <> fresh AND signs_on;
     UPDATE outbox.secrets s
-    SET expires_at = least(s.expires_at, clock_timestamp() + overlap),
+    SET expires_at = least(s.expires_at, old_until),
         shown = s.shown OR s.number IN (SELECT n.number FROM outbox.signing_secrets n WHERE n.endpoint = owner.endpoint)
     WHERE s.endpoint_id = owner.id;
     INSERT INTO outbox.secrets (endpoint_id, secret) VALUES (owner.id, fresh);
@@ -163,7 +167,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION outbox.rotate_secret(text, text, interval) IS
-    'Makes a secret the newest; the others sign too until the overlap ends; returns the new one';
+    'Makes a secret the newest; the others sign too until the overlap (null: 24 hours) ends, and 0 removes them; returns the new '
+    'one';
 
 CREATE FUNCTION outbox.set_tenant_secret(
     tenant text, secret text DEFAULT NULL, overlap interval DEFAULT '0'
@@ -172,23 +177,29 @@ CREATE FUNCTION outbox.set_tenant_secret(
 $$
 DECLARE
     fresh text := coalesce(set_tenant_secret.secret, outbox.generate_secret());
+    -- Without an end the old secret would sign for ever.
+    old_until timestamptz := clock_timestamp() + coalesce(set_tenant_secret.overlap, interval '0');
+    signs_on boolean := old_until > clock_timestamp();
 BEGIN
     IF coalesce(set_tenant_secret.tenant, '') = '' THEN
         RAISE EXCEPTION 'there is no tenant to set the secret of' USING ERRCODE = 'not_null_violation';
     END IF;
     IF overlap < interval '0' THEN
-        RAISE EXCEPTION 'the overlap % is negative', overlap USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'the overlap % is negative', overlap
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Write 0 to end the old secrets at once.';
     END IF;
     DELETE FROM outbox.secrets s
-    WHERE s.tenant = set_tenant_secret.tenant AND (s.expires_at <= clock_timestamp() OR s.secret = fresh);
-    UPDATE outbox.secrets s SET expires_at = least(s.expires_at, clock_timestamp() + overlap)
+    WHERE s.tenant = set_tenant_secret.tenant
+      AND (NOT signs_on OR s.expires_at <= clock_timestamp() OR s.secret = fresh);
+    UPDATE outbox.secrets s SET expires_at = least(s.expires_at, old_until)
     WHERE s.tenant = set_tenant_secret.tenant;
     INSERT INTO outbox.secrets (tenant, secret) VALUES (set_tenant_secret.tenant, fresh);
     RETURN fresh;
 END
 $$;
 COMMENT ON FUNCTION outbox.set_tenant_secret(text, text, interval) IS
-    'Makes a secret the one that the tenant''s endpoints share, unless they have their own; returns it';
+    'Makes a secret the one that the tenant''s endpoints share, unless they have their own; the others sign too until the '
+    'overlap (null: 0) ends; returns it';
 
 CREATE FUNCTION outbox.remove_tenant_secret(tenant text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS

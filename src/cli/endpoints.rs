@@ -207,11 +207,21 @@ async fn update(desk: &Desk, args: &UpdateArgs) -> Result<(), Failure> {
     }
     let endpoint = Some(args.endpoint.as_str());
     let mut whole = desk.row(ENDPOINT_DEFINITION, &[endpoint]).await?;
+    let changes_profile =
+        columns.get("profile").is_some_and(|profile| whole.get("profile") != Some(profile));
     whole.extend(columns.clone());
     definition::check(&whole, None, &desk.config).map_err(Failure::failed)?;
     let columns = Value::Object(columns).to_string();
     desk.row(ENDPOINT_CHANGE, &[endpoint, Some(&columns)]).await?;
     eprintln!("{} is updated", args.endpoint);
+    // The secrets may be encrypted, and the key elsewhere.
+    if changes_profile && definition::needs_secret(&whole, &desk.config) {
+        eprintln!(
+            "its secrets have to be in the form of that profile, which was not checked here: \
+             outboxd endpoints show {} tells whether they are, once a daemon has seen the change",
+            args.endpoint
+        );
+    }
     Ok(())
 }
 

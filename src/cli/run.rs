@@ -47,7 +47,7 @@ fn failure(error: DaemonError) -> Failure {
     let code = match error {
         DaemonError::Database { .. } => Code::Database,
         DaemonError::Bind(_) => Code::Failed,
-        DaemonError::Sender(_) => Code::Configuration,
+        DaemonError::Sender(_) | DaemonError::MasterKey(_) => Code::Configuration,
     };
     Failure { code, message: error.to_string() }
 }
@@ -116,6 +116,9 @@ impl Watcher {
                 return;
             }
         };
+        for warning in &fresh.warnings {
+            tracing::warn!("{warning}");
+        }
         for change in changed(&self.loaded, &fresh) {
             let (key, before, after) =
                 (change.after.key, &change.before.value, &change.after.value);
@@ -137,8 +140,9 @@ impl Watcher {
         let ca_file = delivery.ca_file;
         let delivery = crate::config::Delivery { ca_file, ..fresh_config.delivery };
         let config = Config { database, admin, delivery, ..fresh_config };
-        self.changes.send_replace(Arc::new(config.clone()));
+        // The daemon may still refuse a part of it, and says so in the same metric.
         self.metrics.reload_ok.set(1);
+        self.changes.send_replace(Arc::new(config.clone()));
         self.loaded = Loaded { config, ..fresh };
     }
 }

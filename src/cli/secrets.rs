@@ -132,7 +132,12 @@ fn incomplete(done: &Rewrapped) -> Option<String> {
     if done.changed > 0 {
         reasons.push(format!("{} secrets kept changing; run it again", done.changed));
     }
-    (!reasons.is_empty()).then(|| format!("some secrets stay as they are: {}", reasons.join("\n")))
+    (!reasons.is_empty()).then(|| {
+        let reasons = reasons.join("\n");
+        format!(
+            "some secrets stay as they are; 'outboxd secrets list' names their owners: {reasons}"
+        )
+    })
 }
 
 async fn set_tenant(desk: &Desk, args: &SetTenantArgs) -> Result<(), Failure> {

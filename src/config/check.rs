@@ -19,8 +19,14 @@ pub(super) fn check(
     env: &BTreeMap<String, String>,
     problems: Vec<Problem>,
 ) -> Result<Loaded, Problems> {
-    let mut checker =
-        Checker { layers, env, problems, unready: Vec::new(), settings: BTreeMap::new() };
+    let mut checker = Checker {
+        layers,
+        env,
+        problems,
+        warnings: Vec::new(),
+        unready: Vec::new(),
+        settings: BTreeMap::new(),
+    };
     let database = checker.database();
     let admin = checker.admin();
     let secrets = checker.secrets();
@@ -29,7 +35,7 @@ pub(super) fn check(
     let retention = checker.retention();
     let shutdown = checker.shutdown();
     let log = checker.log();
-    let Checker { mut problems, unready, mut settings, .. } = checker;
+    let Checker { mut problems, mut warnings, unready, mut settings, .. } = checker;
     let config = || {
         let (database, admin, delivery) = (database?, admin?, delivery?);
         let (secrets, events, retention) = (secrets?, events?, retention?);
@@ -55,7 +61,7 @@ pub(super) fn check(
                 Some(Setting { key, value, default, origin, meaning, reload })
             };
             let settings = KEYS.iter().filter_map(setting).collect();
-            let warnings = config.database.url.warnings().to_vec();
+            warnings.extend_from_slice(config.database.url.warnings());
             Ok(Loaded { config, settings, warnings, unready })
         }
         _ => {
@@ -70,6 +76,7 @@ pub(super) struct Checker<'a> {
     pub layers: &'a Layers,
     pub env: &'a BTreeMap<String, String>,
     problems: Vec<Problem>,
+    warnings: Vec<String>,
     unready: Vec<Problem>,
     settings: BTreeMap<&'static str, (String, Origin)>,
 }
@@ -132,6 +139,11 @@ impl Checker<'_> {
         self.settings.insert(key, (value, origin));
     }
 
+    /// Where the value of a key came from, once it is noted.
+    pub(super) fn origin(&self, key: &str) -> Option<&Origin> {
+        self.settings.get(key).map(|(_, origin)| origin)
+    }
+
     /// Notes that the value of a key is wrong.
     pub(super) fn refuse(&mut self, key: &'static str, reason: String) {
         let problem = self.judged(key, reason);
@@ -153,6 +165,11 @@ impl Checker<'_> {
         let value = found.as_ref().map(|found| shown(&found.value));
         let origin = found.map_or(Origin::Default, |found| found.origin);
         Problem { key: key.to_owned(), value, reason, origin }
+    }
+
+    /// Notes what a person should know and that stops nothing, in one line.
+    pub(super) fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
     }
 
     /// Notes a problem whose value or origin is not that of the layers.

@@ -1,5 +1,6 @@
 //! Reading the small text files a configuration is made of.
 
+use std::fs::Metadata;
 use std::io::{Error, ErrorKind, Read, Result};
 use std::path::Path;
 
@@ -17,4 +18,17 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
         return Err(Error::new(ErrorKind::FileTooLarge, "longer than 1 MiB"));
     }
     String::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::InvalidData, "not UTF-8 text"))
+}
+
+/// Whether anybody but its owner may do anything with a file.
+#[cfg(unix)]
+pub(super) fn open_to_others(about: &Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    about.permissions().mode() & 0o077 != 0
+}
+
+/// Whether anybody but its owner may do anything with a file; not known here.
+#[cfg(not(unix))]
+pub(super) fn open_to_others(_: &Metadata) -> bool {
+    false
 }

@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::path::Path;
 
+use super::files::open_to_others;
+
 /// A password file larger than this is not read.
 const MOST_BYTES: u64 = 1024 * 1024;
 
@@ -41,17 +43,6 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
     let mut bytes = Vec::new();
     file.take(MOST_BYTES).read_to_end(&mut bytes).map_err(|error| ignored(error.to_string()))?;
     String::from_utf8(bytes).map(Some).map_err(|_| ignored("it is not UTF-8 text".to_owned()))
-}
-
-#[cfg(unix)]
-fn open_to_others(about: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    about.permissions().mode() & 0o077 != 0
-}
-
-#[cfg(not(unix))]
-fn open_to_others(_: &std::fs::Metadata) -> bool {
-    false
 }
 
 /// The password of the first line that fits.

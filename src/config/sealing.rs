@@ -159,6 +159,30 @@ mod tests {
     }
 
     #[test]
+    #[cfg(unix)]
+    fn a_master_key_file_that_others_may_read_is_a_warning_unless_it_is_a_credential() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = Directory::new();
+        let path = directory.file("master_key", ONE);
+        let (file, place) = (path.display().to_string(), directory.path().display().to_string());
+        let by_file = [("OUTBOXD_SECRETS__MASTER_KEY_FILE", file.as_str())];
+        let credential = [("CREDENTIALS_DIRECTORY", place.as_str())];
+        let warnings = |mode, env: &[(&str, &str)]| {
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&path, permissions).expect("own file");
+            of(env).expect("a key").warnings
+        };
+        for mode in [0o644, 0o640, 0o602] {
+            let said = warnings(mode, &by_file).join("\n");
+            assert!(said.contains(&file) && said.contains("chmod 0600"), "{mode:o}: {said}");
+            assert!(!said.contains(ONE), "{said}");
+            assert_eq!(warnings(mode, &credential), [""; 0]);
+            assert_eq!(warnings(mode, &[by_file, credential].concat()), [""; 0]);
+        }
+        assert_eq!(warnings(0o600, &by_file), [""; 0]);
+    }
+
+    #[test]
     fn a_bad_key_is_refused_unseen_and_another_one_is_a_change() {
         let problems = of(&[("OUTBOXD_SECRETS__MASTER_KEY", "hunter2!")]).expect_err("no key");
         let said = problems.to_string();

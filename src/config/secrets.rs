@@ -9,7 +9,7 @@ use config::ValueKind;
 use super::Token;
 use super::check::Checker;
 use super::connection::ConnectionString;
-use super::files::read_text;
+use super::files::{open_to_others, read_text};
 use super::keywords::{given, naming_variable};
 use super::problem::{MASK, Origin};
 use super::values::{self, NONE};
@@ -71,7 +71,25 @@ impl Checker<'_> {
     pub(super) fn master_keys(&mut self) -> Option<Vec<MasterKey>> {
         let names = ["secrets.master_key_file", "master_key", "master key"];
         let parse = |text: &str| MasterKey::parse(text).map_err(|error| error.to_string());
-        self.secret_list("secrets.master_key", names, parse)
+        let keys = self.secret_list("secrets.master_key", names, parse)?;
+        self.warn_of_open_file("secrets.master_key");
+        Some(keys)
+    }
+
+    /// Warns of a file that a secret came from and that others may read.
+    fn warn_of_open_file(&mut self, key: &'static str) {
+        let Some(Origin::SecretFile { path }) = self.origin(key) else { return };
+        // The service manager decides who may read those, by other means than the mode.
+        let credentials = given(self.env, "CREDENTIALS_DIRECTORY");
+        let is_credential = credentials.is_some_and(|directory| path.starts_with(directory));
+        let is_open = std::fs::metadata(path).is_ok_and(|about| open_to_others(&about));
+        if is_open && !is_credential {
+            let path = path.display();
+            self.warn(format!(
+                "{key}_file {path}: others may read it; give it to the user that outboxd runs as, \
+                 and run chmod 0600 on it"
+            ));
+        }
     }
 
     /// Secrets of one kind, several of which may stand together. `names`: the key of the file, the

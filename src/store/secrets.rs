@@ -15,7 +15,8 @@ const BATCH: i64 = 500;
 /// How often the whole table is gone through again for what changed meanwhile.
 const PASSES: usize = 5;
 
-/// How many secrets are stored under each master key: `key`, null for plain text, and `secrets`.
+/// How many secrets are stored under each master key: `key`, null for plain text, `secrets`, and
+/// `of_tenants`.
 const AT_REST: Query = Query::new(include_str!("../../sql/secrets_at_rest.sql"));
 
 /// A secret as it is written to the database.
@@ -55,13 +56,15 @@ fn public_key(plain: &str) -> Option<String> {
 struct Found {
     number: i64,
     text: String,
+    /// What says that nobody has changed it since; the text itself stays out of statements.
+    row_version: String,
 }
 
 impl TryFrom<&Row> for Found {
     type Error = StoreError;
 
     fn try_from(row: &Row) -> Result<Self, StoreError> {
-        Ok(Self { number: row.try_get(0)?, text: row.try_get(1)? })
+        Ok(Self { number: row.try_get(0)?, text: row.try_get(1)?, row_version: row.try_get(2)? })
     }
 }
 
@@ -81,7 +84,8 @@ pub struct Rewrapped {
 }
 
 impl Store {
-    /// How many secrets are in plain text, and how many under each master key: `key`, `secrets`.
+    /// How many secrets are in plain text, and how many under each master key: `key`, `secrets`,
+    /// `of_tenants`. What has expired does not count.
     ///
     /// # Errors
     /// What the database refuses, in its words.
@@ -192,13 +196,15 @@ impl Store {
             return Ok(Vec::new());
         }
         let numbers: Vec<i64> = secrets.iter().map(|(old, _)| old.number).collect();
-        let found: Vec<&str> = secrets.iter().map(|(old, _)| old.text.as_str()).collect();
-        let fresh: Vec<&str> = secrets.iter().map(|(_, new)| new.text.as_str()).collect();
+        let versions: Vec<&str> = secrets.iter().map(|(old, _)| &*old.row_version).collect();
+        // What stays as it is may be plain, and is not sent.
+        let fresh: Vec<Option<&str>> =
+            secrets.iter().map(|(old, new)| (old.text != new.text).then_some(&*new.text)).collect();
         let keys: Vec<Option<&str>> =
             secrets.iter().map(|(_, new)| new.public_key.as_deref()).collect();
         let params: [super::Param<'_>; 4] = [
             (&numbers, Type::INT8_ARRAY),
-            (&found, Type::TEXT_ARRAY),
+            (&versions, Type::TEXT_ARRAY),
             (&fresh, Type::TEXT_ARRAY),
             (&keys, Type::TEXT_ARRAY),
         ];

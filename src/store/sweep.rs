@@ -1,4 +1,4 @@
-//! Housekeeping: history partitions, old events, deliveries nobody owns.
+//! Housekeeping: history partitions, old events, expired secrets, deliveries nobody owns.
 
 use std::time::Duration;
 
@@ -39,6 +39,18 @@ impl Store {
         let rows = self.work(include_str!("../../sql/sweep_events.sql"), &params).await?;
         let row = &rows[0];
         Ok(Swept { looked: row.try_get(0)?, old: row.try_get(1)?, last_seq: row.try_get(2)? })
+    }
+
+    /// Deletes a batch of secrets that have expired. Returns how many.
+    pub async fn sweep_secrets(&self, limit: i64) -> Result<usize, StoreError> {
+        let sql = include_str!("../../sql/secrets_expired.sql");
+        let rows = self.admin(sql, &[(&limit, Type::INT8)]).await?;
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let numbers = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i64>, _>>()?;
+        let sql = include_str!("../../sql/sweep_secrets.sql");
+        Ok(self.admin(sql, &[(&numbers, Type::INT8_ARRAY)]).await?.len())
     }
 
     /// Ends deliveries whose endpoint is gone. Returns how many.

@@ -243,10 +243,10 @@ async fn checking_begins_and_ends_with_the_configuration() {
     let daemon = start(&database, "off").await;
     emit(&database, "before", "{}").await;
     receiver.wait_for(1).await;
-    daemon.reconfigure(&database.url, &[("events.validate", "reject")]);
+    daemon.reconfigure(&database.url, &[("events.validate", "reject")]).await;
     emit(&database, "meanwhile", "{}").await;
     database.wait_for(HELD, "meanwhile").await;
-    daemon.reconfigure(&database.url, &[]);
+    daemon.reconfigure(&database.url, &[]).await;
     emit(&database, "after", "{}").await;
     receiver.wait_for(2).await;
     assert_eq!(receiver.ids(), ["before", "after"]);

@@ -206,6 +206,7 @@ pub fn load(url: &str, settings: &[(&str, &str)]) -> Config {
 pub struct TestDaemon {
     pub admin: SocketAddr,
     changes: watch::Sender<Arc<Config>>,
+    accepted: watch::Receiver<Arc<Config>>,
     stop: CancellationToken,
     task: JoinHandle<Result<(), DaemonError>>,
 }
@@ -219,14 +220,19 @@ impl TestDaemon {
         let (changes, receiver) = watch::channel(Arc::new(load(url, settings)));
         let daemon = Daemon::new(receiver).await.expect("a daemon");
         let admin = daemon.admin_address().expect("an admin address");
+        let accepted = daemon.accepted();
         let stop = CancellationToken::new();
         let task = tokio::spawn(daemon.run(stop.clone()));
-        Self { admin, changes, stop, task }
+        Self { admin, changes, accepted, stop, task }
     }
 
-    /// Gives it another configuration, as a reload does.
-    pub fn reconfigure(&self, url: &str, settings: &[(&str, &str)]) {
+    /// Gives it another configuration, as a reload does, and waits until it has accepted it.
+    pub async fn reconfigure(&self, url: &str, settings: &[(&str, &str)]) {
+        let mut accepted = self.accepted.clone();
+        accepted.mark_unchanged();
         self.changes.send_replace(Arc::new(load(url, settings)));
+        let change = tokio::time::timeout(PATIENCE, accepted.changed()).await;
+        change.expect("in time").expect("a running daemon");
     }
 
     /// Drains it and waits for its end.

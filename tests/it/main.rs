@@ -23,6 +23,8 @@ mod retry;
 mod manage;
 /// How secrets are stored: sealed, opened, sealed anew.
 mod secrets;
+/// Where secrets must not turn up, and what a lost key comes to.
+mod discretion;
 /// Which secret signs, its own or the tenant's, and who may see it.
 mod owners;
 /// What the catalogue does: checking events, quarantine, samples.

@@ -212,7 +212,7 @@ async fn a_profile_of_the_configuration_is_taken_over_by_a_reload() {
     database.wait_for(reason, unknown).await;
     database.execute("SELECT outbox.emit('a.b', '{\"n\": 1.0}', tenant => 'acme')").await;
     file.write(OURS);
-    daemon.reconfigure(&database.url, &settings);
+    daemon.reconfigure(&database.url, &settings).await;
     let requests = receiver.wait_for(1).await;
     assert_eq!(requests[0].body, r#"{"kind":"a.b","n": 1.0}"#);
     assert_eq!(requests[0].header("x-sig"), Some("Basic Y29ycmVjdCBob3JzZQ=="));

@@ -74,7 +74,7 @@ async fn what_arrives_plain_is_sealed_at_once_and_still_signs() {
             "INSERT INTO outbox.endpoints (name, url) VALUES ('bare', '{}');
              SELECT outbox.set_tenant_secret('nobody yet', '{OTHER_SECRET}');
              INSERT INTO outbox.secrets (endpoint_id, secret, expires_at)
-             SELECT id, '{OTHER_SECRET}', now() - interval '1 hour' FROM outbox.endpoints
+             SELECT id, '{OTHER_SECRET}', now() + interval '1 hour' FROM outbox.endpoints
              WHERE name = 'one'",
             receiver.url("/bare")
         ))
@@ -87,7 +87,8 @@ async fn what_arrives_plain_is_sealed_at_once_and_still_signs() {
     database.emit("a", "{}").await;
     let requests = receiver.wait_for(2).await;
     let of_one = requests.iter().find(|request| request.path == "/").expect("a request");
-    assert!(verifies(of_one, SECRET) && signatures(of_one) == 1);
+    assert!(verifies(of_one, SECRET) && verifies(of_one, OTHER_SECRET));
+    assert_eq!(signatures(of_one), 2);
     daemon.stop().await.expect("an orderly end");
 }
 
@@ -183,6 +184,10 @@ async fn a_missing_key_makes_the_endpoint_invalid_until_it_is_back() {
     database.subscribe("one", &receiver.url("/")).await;
     let sealing = outboxd(&database, &[("secrets.master_key", ONE)], &["secrets", "rewrap"], "");
     assert_eq!(sealing.code, Some(0), "{}", sealing.err);
+    // One that opens keeps the daemon from refusing to start.
+    let given =
+        outboxd(&database, &[("secrets.master_key", TWO)], &["secrets", "set-tenant", "a"], "");
+    assert_eq!(given.code, Some(0), "{}", given.err);
     let daemon = TestDaemon::start_with(&database.url, &[("secrets.master_key", TWO)]).await;
     database.wait_for("SELECT state FROM outbox.endpoints", "invalid").await;
     let reason = database.text("SELECT state_reason FROM outbox.endpoints").await;
@@ -191,13 +196,13 @@ async fn a_missing_key_makes_the_endpoint_invalid_until_it_is_back() {
     database.wait_for("SELECT count(*) FROM outbox.work", "1").await;
     assert_eq!(receiver.requests().len(), 0);
     let both = format!("{TWO} {ONE}");
-    daemon.reconfigure(&database.url, &[("secrets.master_key", &both)]);
+    daemon.reconfigure(&database.url, &[("secrets.master_key", &both)]).await;
     let request = receiver.wait_for(1).await[0].clone();
     assert!(verifies(&request, SECRET));
     database.wait_for("SELECT state FROM outbox.endpoints", "active").await;
 
     // A key that is lost for good: a new secret is enough, without a resume.
-    daemon.reconfigure(&database.url, &[("secrets.master_key", TWO)]);
+    daemon.reconfigure(&database.url, &[("secrets.master_key", TWO)]).await;
     database.wait_for("SELECT state FROM outbox.endpoints", "invalid").await;
     let fresh = database.text("outbox.rotate_secret('one', overlap => '0')").await;
     database.emit("a", "{}").await;

@@ -206,7 +206,7 @@ async fn forbidden_addresses_are_never_dialled() {
     assert_eq!(first_attempt(&database).await, "blocked -");
     assert_eq!(receiver.connections(), 0);
     // Its delivery waits, and goes out once the configuration permits it.
-    daemon.reconfigure(&database.url, &[("delivery.retry", "1h")]);
+    daemon.reconfigure(&database.url, &[("delivery.retry", "1h")]).await;
     receiver.wait_for(1).await;
     daemon.stop().await.expect("an orderly end");
 }

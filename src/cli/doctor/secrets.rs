@@ -16,7 +16,10 @@ pub(super) fn at_rest(secrets: &Secrets, rows: &[Record]) -> Vec<Check> {
         let count = row.get("secrets").and_then(Value::as_u64).unwrap_or(0);
         match row.get("key").and_then(Value::as_str) {
             None => plain = count,
-            Some(key) => checks.push(sealed(secrets, key, count)),
+            Some(key) => {
+                let of_tenants = row.get("of_tenants").and_then(Value::as_u64).unwrap_or(0);
+                checks.push(sealed(secrets, key, [count, of_tenants]));
+            }
         }
     }
     if let Some(warning) = secrets.warning() {
@@ -34,8 +37,8 @@ pub(super) fn at_rest(secrets: &Secrets, rows: &[Record]) -> Vec<Check> {
     checks
 }
 
-/// Judges those under one key.
-fn sealed(secrets: &Secrets, key: &str, count: u64) -> Check {
+/// Judges those under one key: how many they are, and how many of them are of tenants.
+fn sealed(secrets: &Secrets, key: &str, [count, of_tenants]: [u64; 2]) -> Check {
     let finding = format!("{count} encrypted under master key {key}");
     let known = secrets.keyring.ids().position(|id| id == key);
     match known {
@@ -44,10 +47,16 @@ fn sealed(secrets: &Secrets, key: &str, count: u64) -> Check {
             .mend("outboxd secrets rewrap"),
         None if secrets.keyring.is_empty() => Check::warn(CHECK, format!("{finding}, unread here"))
             .mend("run the doctor with the master key of the daemon, such as its credential"),
-        None => Check::fail(CHECK, format!("{finding}, which is not at hand")).mend(
-            "add that key to secrets.master_key_file; if it is lost, give the endpoints new \
-             secrets: outboxd endpoints rotate-secret NAME --overlap 0s",
-        ),
+        None => Check::fail(CHECK, format!("{finding}, which is not at hand")).mend(format!(
+            "add that key to secrets.master_key_file; if it is lost, give their owners, whom \
+             'outboxd secrets list' names, new secrets:{}{}",
+            if of_tenants < count {
+                "\noutboxd endpoints rotate-secret NAME --overlap 0s"
+            } else {
+                ""
+            },
+            if of_tenants > 0 { "\noutboxd secrets set-tenant TENANT" } else { "" },
+        )),
     }
 }
 
@@ -97,6 +106,24 @@ mod tests {
             let checks = at_rest(&secrets, &stored(rows));
             let found: Vec<Status> = checks.iter().map(|check| check.status).collect();
             assert_eq!(found, expected, "{checks:?}");
+        }
+    }
+
+    #[test]
+    fn what_mends_a_lost_key_depends_on_whose_secrets_they_are() {
+        let key = |digit: &str| MasterKey::parse(&digit.repeat(64)).expect("a key in hex");
+        let keyring = Keyring::new(vec![key("1")]);
+        let secrets = Secrets { keyring, storage: Storage::Encrypted };
+        for (of_tenants, rotates, sets) in [(0, true, false), (1, true, true), (2, false, true)] {
+            let mut rows = stored(&[(Some(key("2").id()), 2)]);
+            rows[0].insert("of_tenants".to_owned(), json!(of_tenants));
+            let mend = at_rest(&secrets, &rows)[0].mend.clone().expect("a mend");
+            assert_eq!(
+                mend.contains("endpoints rotate-secret NAME --overlap 0s"),
+                rotates,
+                "{mend}"
+            );
+            assert_eq!(mend.contains("secrets set-tenant TENANT"), sets, "{mend}");
         }
     }
 }

@@ -95,6 +95,10 @@ fn require_active(shown: &Row, consequence: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let mend = match text("state") {
+        "invalid" if text("state_reason").starts_with("secret:") => {
+            // With an overlap the old secret would keep it invalid.
+            "give it another secret with: outboxd endpoints rotate-secret --overlap 0s"
+        }
         "invalid" => "mend it with: outboxd endpoints update",
         _ => "let it go on with: outboxd endpoints resume",
     };
@@ -197,5 +201,17 @@ mod tests {
             "acme is paused (why), so nothing was sent; let it go on with: \
              outboxd endpoints resume acme"
         );
+        let invalid = |reason: &str| {
+            let mut row = endpoint("invalid");
+            row.insert("state_reason".to_owned(), json!(reason));
+            require_active(&row, "nothing was sent").expect_err("invalid").message
+        };
+        let message = invalid("secret: sealed under master key 00000000");
+        assert!(
+            message.ends_with(": outboxd endpoints rotate-secret --overlap 0s acme"),
+            "{message}"
+        );
+        let message = invalid("url: no https");
+        assert!(message.ends_with(": outboxd endpoints update acme"), "{message}");
     }
 }
