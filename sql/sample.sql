@@ -1,5 +1,5 @@
 -- sample: the gauges of the database, for the metrics.
--- Serves itself from work_due and quarantine_held; counts outbox.work, which is small.
+-- Serves itself from work_due, quarantine_held and events_pkey; counts outbox.work, which is small.
 SELECT (SELECT count(*) FROM outbox.queue) AS queued,
        count(*) FILTER (WHERE w.holder IS NULL AND w.due_at > statement_timestamp()) AS scheduled,
        count(*) FILTER (WHERE w.due_at <= statement_timestamp()) AS due,
@@ -10,5 +10,5 @@ SELECT (SELECT count(*) FROM outbox.queue) AS queued,
            coalesce((SELECT extract(epoch FROM statement_timestamp() - e.created_at)
                      FROM outbox.queue q JOIN outbox.events e USING (seq) ORDER BY q.seq LIMIT 1), 0),
            0)::double precision AS oldest_due_seconds,
-       (SELECT count(*) FROM outbox.quarantine q WHERE q.released_at IS NULL AND q.discarded_at IS NULL) AS quarantined
+       (SELECT count(*) FROM outbox.quarantined_events) AS quarantined
 FROM outbox.work w LEFT JOIN outbox.endpoints p USING (endpoint)

@@ -23,8 +23,6 @@ pub struct Catalogue {
     deliverer: Arc<Deliverer>,
     instances: AtomicUsize,
     event_types: RwLock<Arc<EventTypes>>,
-    /// Whether they were loaded the last time; they are not while no event is checked.
-    has_event_types: AtomicBool,
     /// One load at a time; the others wait for it and use it.
     load: Mutex<()>,
     /// Whether what is invalid is judged again: the configuration may be another than that of the
@@ -54,7 +52,6 @@ impl Catalogue {
             deliverer,
             instances: AtomicUsize::new(1),
             event_types: RwLock::default(),
-            has_event_types: AtomicBool::new(false),
             load: Mutex::default(),
             judge_again: AtomicBool::new(true),
             chores: RwLock::default(),
@@ -78,7 +75,7 @@ impl Catalogue {
             Err(turn) => {
                 let config = self.deliverer.config();
                 let found = batch.load_catalogue(wanted(&config)).await?;
-                Ok(self.publish(&turn, found))
+                Ok(self.publish(&turn, found).await)
             }
         }
     }
@@ -121,21 +118,22 @@ impl Catalogue {
     fn current(&self, revision: i64) -> Option<Arc<Endpoints>> {
         let checks = self.deliverer.config().events.validate != Validate::Off;
         let current = self.deliverer.endpoints();
-        let complete = !checks || self.has_event_types.load(Ordering::Relaxed);
+        let complete = !checks || self.event_types().is_loaded();
         (current.revision >= revision && complete).then_some(current)
     }
 
     async fn load(&self, turn: &MutexGuard<'_, ()>) -> Result<Arc<Endpoints>, StoreError> {
         let config = self.deliverer.config();
         let found = self.store.load_catalogue(wanted(&config)).await?;
-        Ok(self.publish(turn, found))
+        Ok(self.publish(turn, found).await)
     }
 
     /// Judges what was loaded, and lets the others see it.
-    fn publish(&self, _turn: &MutexGuard<'_, ()>, found: Catalogued) -> Arc<Endpoints> {
+    async fn publish(&self, _turn: &MutexGuard<'_, ()>, found: Catalogued) -> Arc<Endpoints> {
         let config = self.deliverer.config();
         let sender = self.deliverer.sender();
         let rules = Rules { policy: sender.policy(), profiles: &config.profiles };
+        let event_types = self.compile(found.event_types).await;
         let (endpoints, judged) = Endpoints::build(found.revision, &found.endpoints, rules);
         let again = self.judge_again.swap(false, Ordering::Relaxed);
         let invalid = judged.invalid.into_iter().map(|(row, reason)| {
@@ -148,8 +146,7 @@ impl Catalogue {
             mended: if again { judged.mended } else { Vec::new() },
             without_secret: judged.without_secret,
         };
-        self.has_event_types.store(found.event_types.is_some(), Ordering::Relaxed);
-        self.take_event_types(found.event_types.unwrap_or_default());
+        *self.event_types.write().unwrap_or_else(PoisonError::into_inner) = event_types;
         *self.chores.write().unwrap_or_else(PoisonError::into_inner) = chores;
         let endpoints = Arc::new(endpoints);
         // After the event types: who sees its revision sees those too.
@@ -159,12 +156,24 @@ impl Catalogue {
         endpoints
     }
 
-    fn take_event_types(&self, rows: Vec<(String, String)>) {
-        let (event_types, unusable) = EventTypes::build(rows, &self.event_types());
-        for (event_type, reason) in unusable {
-            tracing::warn!(event_type, reason, "schema cannot be used; its events go unchecked");
+    /// Compiles on a thread of its own: others want this one. Nothing where nothing is checked.
+    async fn compile(&self, rows: Option<Vec<(String, String)>>) -> Arc<EventTypes> {
+        let Some(rows) = rows else { return Arc::default() };
+        let previous = self.event_types();
+        let known = previous.clone();
+        match tokio::task::spawn_blocking(move || EventTypes::build(rows, &known)).await {
+            Ok((event_types, unusable)) => {
+                for (event_type, reason) in unusable {
+                    let what = "schema cannot be used; its events go unchecked";
+                    tracing::warn!(event_type, reason, "{what}");
+                }
+                Arc::new(event_types)
+            }
+            Err(error) => {
+                tracing::error!(%error, "schemas were not compiled; they stay as they were");
+                previous
+            }
         }
-        *self.event_types.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(event_types);
     }
 }
 

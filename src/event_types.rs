@@ -4,7 +4,10 @@
 //! names places and keywords of the schema, and nothing that the payload holds.
 
 pub mod catalogue;
-mod recursion;
+mod cost;
+mod references;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,12 +16,22 @@ use jsonschema::error::{ValidationError, ValidationErrorKind};
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
+use cost::Cost;
+
 /// Characters of a reason that are kept.
 const REASON_CHARS: usize = 300;
 /// Characters of what a schema expects, where a reason quotes it.
 const EXPECTED_CHARS: usize = 100;
-/// Size of one compiled pattern, and of the memory it may use while it is matched, in bytes.
-const PATTERN_BYTES: usize = 1 << 20;
+/// Sizes of a compiled pattern, and of the memory it may use while it is matched, in bytes; and the
+/// steps that a pattern of this size takes for each byte of a text.
+const PATTERN_SIZES: [(usize, u64); 3] = [(4 << 10, 100), (16 << 10, 400), (64 << 10, 1_000)];
+/// Most steps of a check; of a few nanoseconds each.
+const MOST_STEPS: u64 = 100_000_000;
+/// Steps that are made between two looks at what else is to be done.
+const QUICK_STEPS: u64 = 1_000_000;
+/// Most steps of a check that is told about for each of several alternatives: each step may leave
+/// an error in memory.
+const MOST_STEPS_TOLD: u64 = 100_000;
 
 /// A JSON Schema that payloads are checked against.
 #[derive(Debug)]
@@ -28,33 +41,32 @@ pub struct Schema {
     /// The property names that the schema mentions: others are the payload's own affair.
     names: HashSet<String>,
     validator: Validator,
-    /// Whether a payload that does not match is told why: not where that could take for ever.
-    explains: bool,
+    cost: Cost,
+    /// What its patterns take for each byte of a text, in steps.
+    pattern_steps: u64,
 }
 
 impl Schema {
     /// Compiles a schema, of draft 2020-12 unless its `$schema` says otherwise. References reach no
-    /// further than the schema itself, and patterns are matched in linear time.
+    /// further than the schema itself, and patterns are matched in linear time. One that could take
+    /// too long is not even compiled.
     ///
     /// # Errors
     /// Why it is no usable schema, in one printable line.
     pub fn compile(source: &str) -> Result<Self, String> {
         let value: Value = serde_json::from_str(source)
             .map_err(|error| format!("the schema cannot be read: {error}"))?;
-        let patterns =
-            PatternOptions::regex().size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES);
-        let validator =
-            jsonschema::options().offline().with_pattern_options(patterns).build(&value).map_err(
-                |error| {
-                    let at = error.instance_path();
-                    let at = if at.is_empty() { String::new() } else { format!("at {at}: ") };
-                    legible(&format!("the schema is no JSON Schema: {at}{error}"))
-                },
-            )?;
+        let cost = cost::of(&value)
+            .map_err(|why| legible(&format!("the schema cannot be used: {why}")))?;
+        let (validator, pattern_steps) = build(&value)?;
         let mut names = HashSet::new();
         collect_names(&value, &mut names);
-        let explains = !recursion::has_recursive_alternatives(&value);
-        Ok(Self { source: source.to_owned(), value, names, validator, explains })
+        Ok(Self { source: source.to_owned(), value, names, validator, cost, pattern_steps })
+    }
+
+    /// Whether a payload of so many bytes is checked within a few milliseconds, whatever it holds.
+    pub fn is_quick(&self, bytes: usize) -> bool {
+        self.cost.steps_at_most(bytes, self.pattern_steps) <= QUICK_STEPS
     }
 
     /// Checks a payload.
@@ -65,10 +77,19 @@ impl Schema {
     pub fn check(&self, payload: &[u8]) -> Result<(), String> {
         let payload: Value = serde_json::from_slice(payload)
             .map_err(|error| legible(&format!("the payload cannot be checked: {error}")))?;
+        let (for_values, for_bytes) = self.cost.steps(&payload, self.pattern_steps);
+        let steps = for_values.saturating_add(for_bytes);
+        if steps > MOST_STEPS {
+            return Err(format!(
+                "the payload cannot be checked: against a schema like this one, a payload of this \
+                 size could take {steps} steps, more than {MOST_STEPS}"
+            ));
+        }
         if self.validator.is_valid(&payload) {
             return Ok(());
         }
-        if !self.explains {
+        let told = if self.cost.has_alternatives { MOST_STEPS_TOLD } else { MOST_STEPS };
+        if !self.cost.explains_in_time || for_values > told {
             return Err("the payload: does not match the schema".to_owned());
         }
         self.validator.validate(&payload).map_err(|error| {
@@ -118,6 +139,26 @@ impl Schema {
     }
 }
 
+/// Compiles a schema with patterns as small as possible, and says what they take.
+fn build(schema: &Value) -> Result<(Validator, u64), String> {
+    let mut reason = String::new();
+    for (size, steps) in PATTERN_SIZES {
+        let patterns = PatternOptions::regex().size_limit(size).dfa_size_limit(size);
+        match jsonschema::options().offline().with_pattern_options(patterns).build(schema) {
+            Ok(validator) => return Ok((validator, steps)),
+            Err(error) => {
+                let at = error.instance_path();
+                let at = if at.is_empty() { String::new() } else { format!("at {at}: ") };
+                reason = legible(&format!("the schema is no JSON Schema: {at}{error}"));
+            }
+        }
+    }
+    if reason.ends_with("is not a \"regex\"") {
+        reason.push_str(", or is too large once compiled");
+    }
+    Err(reason)
+}
+
 /// The names under `properties` and in `required`, at any depth.
 fn collect_names(schema: &Value, names: &mut HashSet<String>) {
     match schema {
@@ -149,6 +190,7 @@ fn legible(reason: &str) -> String {
 /// The schemas of all event types that have one, as of one moment.
 #[derive(Debug, Default)]
 pub struct EventTypes {
+    loaded: bool,
     schemas: HashMap<String, Arc<Schema>>,
     /// Type, and text of a schema that cannot be used.
     unusable: HashMap<String, String>,
@@ -159,7 +201,7 @@ impl EventTypes {
     /// Also returns the types whose schema cannot be used and was not known before, each with the
     /// reason: their events go unchecked.
     pub fn build(rows: Vec<(String, String)>, previous: &Self) -> (Self, Vec<(String, String)>) {
-        let (mut types, mut fresh) = (Self::default(), Vec::new());
+        let (mut types, mut fresh) = (Self { loaded: true, ..Self::default() }, Vec::new());
         for (event_type, source) in rows {
             let known = previous.schemas.get(&event_type).filter(|known| known.source == source);
             if let Some(known) = known {
@@ -184,149 +226,17 @@ impl EventTypes {
     }
 
     /// The schema that events of this type are checked against, if there is one.
-    pub fn schema(&self, event_type: &str) -> Option<&Schema> {
-        self.schemas.get(event_type).map(|schema| &**schema)
+    pub fn schema(&self, event_type: &str) -> Option<&Arc<Schema>> {
+        self.schemas.get(event_type)
+    }
+
+    /// Whether they have been loaded at all.
+    pub fn is_loaded(&self) -> bool {
+        self.loaded
     }
 
     /// Whether nothing is checked.
     pub fn is_empty(&self) -> bool {
         self.schemas.is_empty()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(schema: &str, payload: &str) -> Result<(), String> {
-        Schema::compile(schema).expect("a schema").check(payload.as_bytes())
-    }
-
-    #[test]
-    fn a_reason_names_place_and_keyword_and_no_value() {
-        let schema = r#"{"type":"object","required":["id"],"properties":{
-            "id":{"type":"string"},"n":{"minimum":3},"e":{"enum":["a","b"]},
-            "list":{"items":{"properties":{"a/b":{"maxLength":2}}}},
-            "any":{"anyOf":[{"type":"string"},{"type":"null"}]}},
-            "additionalProperties":{"type":"integer"}}"#;
-        for (payload, reason) in [
-            (r#"{}"#, r#"the payload: required "id" is missing"#),
-            (r#"["secret"]"#, r#"the payload: does not match type "object""#),
-            (r#"{"id":7777}"#, r#"/id: does not match type "string""#),
-            (r#"{"id":"x","n":2}"#, "/n: does not match minimum 3"),
-            (r#"{"id":"x","e":"secret"}"#, r#"/e: does not match enum ["a","b"]"#),
-            (
-                r#"{"id":"x","list":[{},{"a/b":"secret"}]}"#,
-                "/list/1/a~1b: does not match maxLength 2",
-            ),
-            (r#"{"id":"x","any":7777}"#, "/any: does not match anyOf"),
-            // A name that only the payload knows is as private as a value, a number too.
-            (r#"{"id":"x","ann@example.com":"secret"}"#, r#"/*: does not match type "integer""#),
-            (r#"{"id":"x","4155551234":"secret"}"#, r#"/*: does not match type "integer""#),
-        ] {
-            assert_eq!(check(schema, payload), Err(reason.to_owned()), "{payload}");
-        }
-        assert_eq!(check(schema, r#"{"id":"x","n":3,"e":"b","any":null,"more":1}"#), Ok(()));
-    }
-
-    #[test]
-    fn a_reason_is_one_short_line_that_a_column_takes() {
-        let name = "\\u0000\\n".repeat(400);
-        let schema = format!(r#"{{"required":["{name}"]}}"#);
-        let reason = check(&schema, "{}").expect_err("it is missing");
-        assert!(reason.chars().count() <= REASON_CHARS, "{reason}");
-        assert!(!reason.contains(char::is_control), "{reason}");
-        let (open, close) = (r#"{"a":"#.repeat(100), "}".repeat(100));
-        let schema = r##"{"properties":{"a":{"$ref":"#"}},"type":"object"}"##;
-        let reason = check(schema, &format!("{open}1{close}")).expect_err("1 is no object");
-        assert!(reason.chars().count() <= REASON_CHARS, "{reason}");
-    }
-
-    #[test]
-    fn what_cannot_be_parsed_beside_is_invalid_and_no_panic() {
-        let deep = "[".repeat(100_000) + &"]".repeat(100_000);
-        let array = r##"{"type":"array","items":{"$ref":"#"}}"##;
-        for (schema, payload, part) in [
-            (array, deep.as_str(), "recursion limit"),
-            ("true", r#"{"n":1e400}"#, "number out of range"),
-            ("true", r#""\ud800""#, "hex escape"),
-        ] {
-            let reason = check(schema, payload).expect_err(part);
-            assert!(reason.starts_with("the payload cannot be checked: "), "{reason}");
-            assert!(reason.contains(part), "{reason}");
-        }
-        let deepest = "[".repeat(127) + &"]".repeat(127);
-        assert_eq!(check(array, &deepest), Ok(()));
-    }
-
-    #[test]
-    fn integers_and_numbers_are_told_apart_as_written() {
-        for (payload, is_integer) in
-            [("1", true), ("1.0", true), ("1.5", false), ("18446744073709551615", true)]
-        {
-            assert_eq!(check(r#"{"type":"integer"}"#, payload).is_ok(), is_integer, "{payload}");
-            assert_eq!(check(r#"{"type":"number"}"#, payload), Ok(()), "{payload}");
-        }
-    }
-
-    #[test]
-    fn schemas_that_point_outside_or_cannot_be_matched_in_linear_time_are_refused() {
-        for schema in [
-            r#"{"$ref":"http://example.com/schema.json"}"#,
-            r#"{"$ref":"file:///etc/hostname"}"#,
-            r#"{"pattern":"(?=a)b"}"#,
-            r#"{"pattern":"(a)\\1"}"#,
-            r#"{"pattern":"(a{1000}){1000}"}"#,
-            r#"{"type":"strnig"}"#,
-            "[]",
-            "{",
-        ] {
-            let reason = Schema::compile(schema).expect_err(schema);
-            assert!(reason.starts_with("the schema "), "{reason}");
-        }
-        let started = std::time::Instant::now();
-        let payload = format!("\"{}!\"", "a".repeat(100_000));
-        assert!(check(r#"{"pattern":"^(a+)+$"}"#, &payload).is_err());
-        assert!(started.elapsed().as_secs() < 10, "a backtracking engine would never end");
-    }
-
-    #[test]
-    fn a_schema_that_refers_to_itself_ends() {
-        for schema in [
-            r##"{"$ref":"#"}"##,
-            r##"{"allOf":[{"$ref":"#"}]}"##,
-            r##"{"$ref":"#/$defs/a","$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}}}"##,
-            r##"{"allOf":[{"$dynamicRef":"#x"}],"$dynamicAnchor":"x"}"##,
-            r##"{"if":{"$ref":"#"},"then":{"$ref":"#"}}"##,
-        ] {
-            assert_eq!(check(schema, r#"{"a":[1]}"#), Ok(()), "{schema}");
-        }
-        // What is wrong with each alternative, at each level, would be told by the end of days.
-        let schema = r##"{"anyOf":[{"type":"array","items":{"$ref":"#"}},
-            {"type":"array","items":{"$ref":"#"}},{"const":2}]}"##;
-        let nested = "[".repeat(100) + "1" + &"]".repeat(100);
-        let reason = "the payload: does not match the schema";
-        assert_eq!(check(schema, &nested), Err(reason.to_owned()));
-        let deep = "{\"items\":".repeat(126) + "true" + &"}".repeat(126);
-        assert_eq!(check(&deep, "[[[]]]"), Ok(()));
-    }
-
-    #[test]
-    fn a_bad_schema_leaves_its_type_unchecked_and_is_told_once() {
-        let rows = |bad: &str| {
-            let pair = |name: &str, text: &str| (name.to_owned(), text.to_owned());
-            vec![pair("bad", bad), pair("good", r#"{"type":"object"}"#)]
-        };
-        let (first, told) = EventTypes::build(rows(r#"{"type":1}"#), &EventTypes::default());
-        assert_eq!(told.len(), 1);
-        assert_eq!(told[0].0, "bad");
-        assert!(first.schema("bad").is_none() && first.schema("good").is_some());
-        let (second, told) = EventTypes::build(rows(r#"{"type":1}"#), &first);
-        assert!(told.is_empty());
-        let kept = |types: &EventTypes| types.schema("good").map(std::ptr::from_ref);
-        assert_eq!(kept(&first), kept(&second));
-        let (mended, told) = EventTypes::build(rows("true"), &second);
-        assert!(told.is_empty() && mended.schema("bad").is_some());
-        assert!(EventTypes::build(Vec::new(), &mended).0.is_empty());
     }
 }

@@ -249,8 +249,11 @@ $$
 DECLARE
     attempts_so_far int;
 BEGIN
-    -- Fan-out has not seen it yet, and will deliver it.
-    IF EXISTS (SELECT FROM outbox.queue q WHERE q.seq = which_event) THEN
+    -- Fan-out has not seen it yet, and will deliver it; or it waits for somebody to decide about it, and would be
+    -- delivered twice once released.
+    IF EXISTS (SELECT FROM outbox.queue q WHERE q.seq = which_event)
+        OR EXISTS (SELECT FROM outbox.quarantine k WHERE k.event_seq = which_event AND k.released_at IS NULL)
+    THEN
         RETURN false;
     END IF;
     SELECT coalesce(max(h.attempt), 0) INTO attempts_so_far FROM outbox.history h
@@ -267,17 +270,33 @@ BEGIN
     RETURN true;
 END
 $$;
-COMMENT ON FUNCTION outbox.reopen(bigint, int) IS 'Makes a finished delivery pending again; false when it already is';
+COMMENT ON FUNCTION outbox.reopen(bigint, int) IS
+    'Makes a finished delivery pending again; false when it already is, or its event is in quarantine or was discarded';
 
 CREATE FUNCTION outbox.replay(event text, endpoint text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$
+DECLARE
+    which bigint := outbox.find_event(replay.event);
+    is_discarded boolean;
 BEGIN
-    RETURN outbox.reopen(outbox.find_event(replay.event), (outbox.find_endpoint(replay.endpoint)).endpoint);
+    SELECT k.discarded_at IS NOT NULL INTO is_discarded FROM outbox.quarantine k
+    WHERE k.event_seq = which AND k.released_at IS NULL;
+    IF is_discarded THEN
+        RAISE EXCEPTION 'the event % was discarded from quarantine', quote_literal(replay.event)
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Insert it again as a new event: outbox.release delivers only what is still held.';
+    ELSIF NOT is_discarded THEN
+        RAISE EXCEPTION 'the event % is held in quarantine', quote_literal(replay.event)
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'outbox.release(event) delivers it, to every endpoint that subscribes to it.';
+    END IF;
+    RETURN outbox.reopen(which, (outbox.find_endpoint(replay.endpoint)).endpoint);
 END
 $$;
 COMMENT ON FUNCTION outbox.replay(text, text) IS
-    'Delivers an event to an endpoint again, same id and bytes; false when it is pending anyway';
+    'Delivers an event to an endpoint again, same id and bytes; false when it is pending anyway, an error when it is '
+    'in quarantine or was discarded';
 
 CREATE FUNCTION outbox.replay_failed(
     endpoint text, since timestamptz DEFAULT '-infinity', until timestamptz DEFAULT 'infinity'

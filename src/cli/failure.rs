@@ -51,11 +51,12 @@ impl Failure {
     }
 
     /// The database refused, or cannot be reached. What the caller asked wrongly (an endpoint
-    /// that does not exist, a name that is taken) is an ordinary failure.
+    /// that does not exist, a name that is taken, an event in quarantine) is an ordinary failure.
     pub fn database(target: &str, error: &StoreError) -> Self {
         let asked_wrongly = error.code().is_some_and(|code| {
             let code = code.code();
-            ["22", "23", "P0"].iter().any(|class| code.starts_with(class)) || code == "02000"
+            ["22", "23", "P0"].iter().any(|class| code.starts_with(class))
+                || ["02000", "55000"].contains(&code)
         });
         if asked_wrongly {
             return Self::failed(error.to_string());

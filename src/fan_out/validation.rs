@@ -1,9 +1,13 @@
 //! Holding events against the schemas of their types, while their batch is open.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 
 use super::FanOut;
 use crate::config::Validate;
+use crate::event_types::Schema;
 use crate::health::Beat;
 use crate::metrics::Metrics;
 use crate::store::error::StoreError;
@@ -43,7 +47,15 @@ impl FanOut {
             return Ok(Findings::default());
         }
         let mut findings = Findings { invalid: self.check(batch).await?, held_back: false };
-        if validate == Validate::Reject && !findings.invalid.is_empty() {
+        if findings.invalid.is_empty() {
+            return Ok(findings);
+        }
+        if validate == Validate::Warn {
+            let seqs: Vec<i64> = findings.invalid.iter().map(|event| event.seq).collect();
+            let released = batch.released(&seqs).await?;
+            // They were counted when they were held back.
+            findings.invalid.retain(|event| !released.contains(&event.seq));
+        } else {
             let invalid = &findings.invalid;
             let seqs: Vec<i64> = invalid.iter().map(|event| event.seq).collect();
             let reasons: Vec<&str> = invalid.iter().map(|event| event.reason.as_str()).collect();
@@ -58,7 +70,12 @@ impl FanOut {
 
     async fn check(&self, batch: &mut Batch) -> Result<Vec<Invalid>, StoreError> {
         let mut invalid = Vec::new();
-        let event_types = self.catalogue.event_types();
+        let mut event_types = self.catalogue.event_types();
+        if !event_types.is_loaded() {
+            // A moment ago nothing was to be checked.
+            self.catalogue.at_least_of(batch).await?;
+            event_types = self.catalogue.event_types();
+        }
         if event_types.is_empty() {
             return Ok(invalid);
         }
@@ -75,7 +92,7 @@ impl FanOut {
                 None => batch.payload(event.seq).await?,
             };
             let Some(payload) = event.payload.as_ref().or(loaded.as_ref()) else { continue };
-            if let Err(reason) = schema.check(payload) {
+            if let Err(reason) = check_apart(schema, payload).await {
                 let (id, event_type) = (event.id.clone(), event.event_type.clone());
                 invalid.push(Invalid { seq: event.seq, id, event_type, reason });
             }
@@ -85,6 +102,16 @@ impl FanOut {
         }
         Ok(invalid)
     }
+}
+
+/// Checks a payload; on a thread of its own what could keep this one busy.
+async fn check_apart(schema: &Arc<Schema>, payload: &Bytes) -> Result<(), String> {
+    if schema.is_quick(payload.len()) {
+        return schema.check(payload);
+    }
+    let (schema, payload) = (Arc::clone(schema), payload.clone());
+    let checked = tokio::task::spawn_blocking(move || schema.check(&payload)).await;
+    checked.unwrap_or_else(|_| Err("the payload cannot be checked: the check failed".to_owned()))
 }
 
 impl Reports {

@@ -10,7 +10,6 @@ impl Transaction {
     /// Of the database.
     pub(super) async fn event_types(&mut self) -> Result<Vec<(String, String)>, StoreError> {
         let rows = self.query(include_str!("../../sql/load_event_types.sql"), &[]).await?;
-        let pair = |row: &tokio_postgres::Row| Ok((row.try_get(0)?, row.try_get(1)?));
-        rows.iter().map(pair).collect()
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
 }

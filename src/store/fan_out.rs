@@ -177,6 +177,13 @@ impl Batch {
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
+    /// Which of these events have been released from quarantine.
+    pub async fn released(&mut self, seqs: &[i64]) -> Result<HashSet<i64>, StoreError> {
+        let sql = include_str!("../../sql/fan_out_released.sql");
+        let rows = self.transaction.query(sql, &[(&seqs, Type::INT8_ARRAY)]).await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
     /// Gives the events back to the queue.
     pub async fn abandon(self) -> Result<(), StoreError> {
         self.transaction.rollback().await

@@ -29,6 +29,8 @@ mod discretion;
 mod owners;
 /// What the catalogue does: checking events, quarantine, samples.
 mod event_types;
+/// Schemas that would take too long, and what quarantine means for the rest.
+mod event_checks;
 /// What stays true when processes and databases die.
 mod crash;
 /// What the command line answers, and how it exits.
