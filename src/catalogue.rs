@@ -3,8 +3,9 @@
 //! Loading only reads. What is found out on the way (an endpoint that cannot be used, one without a
 //! secret) is noted for `upkeep`, so that nobody who keeps a lock holds up the events of others.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
@@ -13,7 +14,7 @@ use crate::deliver::Deliverer;
 use crate::endpoint::{EndpointKey, Endpoints, Rules};
 use crate::event_types::EventTypes;
 use crate::store::Store;
-use crate::store::endpoints::{Catalogued, Invalid, Wanted};
+use crate::store::endpoints::{Catalogued, Invalid, Reading, Wanted};
 use crate::store::error::StoreError;
 use crate::store::fan_out::Batch;
 
@@ -25,9 +26,13 @@ pub struct Catalogue {
     event_types: RwLock<Arc<EventTypes>>,
     /// One load at a time; the others wait for it and use it.
     load: Mutex<()>,
-    /// Whether what is invalid is judged again: the configuration may be another than that of the
-    /// daemon which judged it.
-    judge_again: AtomicBool,
+    /// How often it was asked to judge again what is invalid, because the configuration may be
+    /// another than that of the daemon which judged it; and up to which time that was done, with
+    /// what came of it written.
+    judge_again: AtomicU64,
+    judged: AtomicU64,
+    /// When the next secret expires.
+    next_expiry: RwLock<Option<Instant>>,
     chores: RwLock<Chores>,
     /// Wakes the upkeep: something was loaded.
     pub loaded: Notify,
@@ -42,6 +47,8 @@ pub struct Chores {
     pub mended: Vec<EndpointKey>,
     /// To be given a secret.
     pub without_secret: Vec<EndpointKey>,
+    /// Up to which request what is invalid was judged again.
+    judged: u64,
 }
 
 impl Catalogue {
@@ -53,7 +60,9 @@ impl Catalogue {
             instances: AtomicUsize::new(1),
             event_types: RwLock::default(),
             load: Mutex::default(),
-            judge_again: AtomicBool::new(true),
+            judge_again: AtomicU64::new(1),
+            judged: AtomicU64::new(0),
+            next_expiry: RwLock::default(),
             chores: RwLock::default(),
             loaded: Notify::new(),
         }
@@ -61,9 +70,13 @@ impl Catalogue {
 
     /// The endpoints at this revision or a later one.
     pub async fn at_least(&self, revision: i64) -> Result<Arc<Endpoints>, StoreError> {
+        if let Some(current) = self.current(revision) {
+            return Ok(current);
+        }
+        let reading = self.store.reading().await?;
         match self.older_than(revision).await {
             Ok(current) => Ok(current),
-            Err(turn) => self.load(&turn).await,
+            Err(turn) => self.load(&turn, reading).await,
         }
     }
 
@@ -73,9 +86,9 @@ impl Catalogue {
         match self.older_than(batch.revision).await {
             Ok(current) => Ok(current),
             Err(turn) => {
-                let config = self.deliverer.config();
-                let found = batch.load_catalogue(wanted(&config)).await?;
-                Ok(self.publish(&turn, found).await)
+                let judging = self.judging();
+                let found = batch.load_catalogue(wanted(&judging.config)).await?;
+                Ok(self.publish(&turn, judging, found).await)
             }
         }
     }
@@ -90,11 +103,27 @@ impl Catalogue {
         self.chores.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The chores are done: what they hold is in the database.
+    pub fn done(&self, chores: &Chores) {
+        self.judged.fetch_max(chores.judged, Ordering::Relaxed);
+    }
+
+    /// When a secret expires next, and what signs has to be looked up again.
+    pub fn next_expiry(&self) -> Option<Instant> {
+        *self.next_expiry.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Loads again although nothing changed in the database: the configuration did.
     pub async fn reload(&self) -> Result<(), StoreError> {
-        self.judge_again.store(true, Ordering::Relaxed);
+        self.judge_again.fetch_add(1, Ordering::Relaxed);
+        self.refresh().await
+    }
+
+    /// Loads again: time has passed.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        let reading = self.store.reading().await?;
         let turn = self.load.lock().await;
-        self.load(&turn).await.map(drop)
+        self.load(&turn, reading).await.map(drop)
     }
 
     /// The endpoints' limits are shared by so many daemons. One that came or went may have judged
@@ -122,20 +151,35 @@ impl Catalogue {
         (current.revision >= revision && complete).then_some(current)
     }
 
-    async fn load(&self, turn: &MutexGuard<'_, ()>) -> Result<Arc<Endpoints>, StoreError> {
-        let config = self.deliverer.config();
-        let found = self.store.load_catalogue(wanted(&config)).await?;
-        Ok(self.publish(turn, found).await)
+    async fn load(
+        &self,
+        turn: &MutexGuard<'_, ()>,
+        reading: Reading,
+    ) -> Result<Arc<Endpoints>, StoreError> {
+        let judging = self.judging();
+        let found = reading.load_catalogue(wanted(&judging.config)).await?;
+        Ok(self.publish(turn, judging, found).await)
+    }
+
+    /// What a load goes by. The request first: a configuration that is newer than it does no harm.
+    fn judging(&self) -> Judging {
+        let request = self.judge_again.load(Ordering::Relaxed);
+        Judging { request, config: self.deliverer.config() }
     }
 
     /// Judges what was loaded, and lets the others see it.
-    async fn publish(&self, _turn: &MutexGuard<'_, ()>, found: Catalogued) -> Arc<Endpoints> {
-        let config = self.deliverer.config();
+    async fn publish(
+        &self,
+        _turn: &MutexGuard<'_, ()>,
+        Judging { request, config }: Judging,
+        found: Catalogued,
+    ) -> Arc<Endpoints> {
         let sender = self.deliverer.sender();
         let rules = Rules { policy: sender.policy(), profiles: &config.profiles };
         let event_types = self.compile(found.event_types).await;
         let (endpoints, judged) = Endpoints::build(found.revision, &found.endpoints, rules);
-        let again = self.judge_again.swap(false, Ordering::Relaxed);
+        // Until it is written: a load that somebody else's change caused must not forget it.
+        let again = request > self.judged.load(Ordering::Relaxed);
         let invalid = judged.invalid.into_iter().map(|(row, reason)| {
             let endpoint = row.name.as_str();
             tracing::warn!(endpoint, reason, "endpoint is invalid; its deliveries wait");
@@ -145,7 +189,11 @@ impl Catalogue {
             invalid: invalid.collect(),
             mended: if again { judged.mended } else { Vec::new() },
             without_secret: judged.without_secret,
+            judged: request,
         };
+        let secrets = found.endpoints.iter().flat_map(|row| &row.secrets);
+        let next_expiry = secrets.filter_map(|(_, end)| *end).min();
+        *self.next_expiry.write().unwrap_or_else(PoisonError::into_inner) = next_expiry;
         *self.event_types.write().unwrap_or_else(PoisonError::into_inner) = event_types;
         *self.chores.write().unwrap_or_else(PoisonError::into_inner) = chores;
         let endpoints = Arc::new(endpoints);
@@ -175,6 +223,12 @@ impl Catalogue {
             }
         }
     }
+}
+
+/// What a load goes by.
+struct Judging {
+    request: u64,
+    config: Arc<Config>,
 }
 
 fn wanted(config: &Config) -> Wanted<'_> {

@@ -162,6 +162,11 @@ impl Endpoint {
         })
     }
 
+    /// Whether one of its secrets has expired since they were loaded.
+    pub fn has_expired_secret(&self, now: Instant) -> bool {
+        self.keys.has_expired(now)
+    }
+
     /// What an attempt puts onto the wire, at this moment and in unix milliseconds.
     ///
     /// # Errors

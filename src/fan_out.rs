@@ -203,7 +203,11 @@ impl FanOut {
     fn take_back(&self, plan: &Plan) {
         let mut lanes = self.deliverer.lanes();
         for leased in &plan.leased {
-            lanes.unreserve(leased.endpoint, 1);
+            if leased.ahead {
+                lanes.unreserve_ahead(leased.endpoint);
+            } else {
+                lanes.unreserve(leased.endpoint, 1);
+            }
         }
     }
 

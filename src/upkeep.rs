@@ -2,10 +2,11 @@
 //! plain text is sealed, what has no secret is given one, what cannot be used is marked.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::backoff::Backoff;
 use crate::catalogue::{Catalogue, Chores};
 use crate::deliver::Deliverer;
 use crate::endpoint::EndpointKey;
@@ -14,8 +15,10 @@ use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::secrets::Stored;
 
-/// Before what could not be done, such as for a lock, is tried again.
+/// The longest pause before what could not be done, such as for a lock, is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// After a secret has expired here, until it certainly has in the database.
+const EXPIRED: Duration = Duration::from_millis(50);
 /// How often it is looked for what nobody announced, such as a secret sealed by nobody yet.
 const ROUND: Duration = Duration::from_secs(5);
 /// Endpoints written in one transaction.
@@ -35,13 +38,19 @@ impl Upkeep {
     /// Runs until it is stopped.
     pub async fn run(self, stop: CancellationToken) {
         let mut done = Chores::default();
+        let mut backoff = Backoff::default();
         loop {
             let wait = match self.turn(&mut done).await {
-                Ok(()) => ROUND,
+                Ok(()) => {
+                    backoff.reset();
+                    let left = |at: Instant| at.saturating_duration_since(Instant::now());
+                    let expiry = self.catalogue.next_expiry().map(|at| left(at) + EXPIRED);
+                    expiry.map_or(ROUND, |expiry| expiry.min(ROUND))
+                }
                 Err(error) => {
                     self.deliverer.metrics.db_errors.inc();
-                    tracing::warn!(%error, "the upkeep of endpoints is tried again");
-                    AGAIN
+                    backoff.log("upkeep", &error);
+                    backoff.pause().min(AGAIN)
                 }
             };
             tokio::select! {
@@ -59,18 +68,22 @@ impl Upkeep {
         if self.deliverer.holder.borrow().is_none() {
             return Ok(());
         }
+        if self.catalogue.next_expiry().is_some_and(|at| at <= Instant::now()) {
+            self.catalogue.refresh().await?;
+        }
         let config = self.deliverer.config();
         let sealed = self.store.seal_plain(&config.secrets).await;
         let chores = self.catalogue.chores();
         if chores != *done {
             self.note(&chores).await?;
+            self.catalogue.done(&chores);
             *done = chores;
         }
         sealed.map(drop)
     }
 
     async fn note(&self, chores: &Chores) -> Result<(), StoreError> {
-        let Chores { invalid, mended, without_secret } = chores;
+        let Chores { invalid, mended, without_secret, .. } = chores;
         let given = self.give_secrets(without_secret).await;
         let mut marked = Ok(());
         for batch in invalid.chunks(BATCH) {

@@ -35,7 +35,7 @@ CREATE TRIGGER before_change BEFORE UPDATE ON outbox.event_types
     FOR EACH ROW EXECUTE FUNCTION outbox.before_event_type_change();
 -- The revision of the endpoints counts these changes too: fan-out reads it in the snapshot of the
 -- events, so an event is never checked against a schema older than itself.
-CREATE TRIGGER bump_revision AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON outbox.event_types
+CREATE TRIGGER bump_revision BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON outbox.event_types
     FOR EACH STATEMENT EXECUTE FUNCTION outbox.bump_endpoint_revision();
 
 CREATE TABLE outbox.quarantine (

@@ -43,6 +43,8 @@ struct Lane {
     queue: VecDeque<Job>,
     /// Promised to work that is being leased.
     reserved: usize,
+    /// Of what is promised or queued, how much goes ahead of the others.
+    ahead: usize,
     in_flight: Vec<Lease>,
     max_in_flight: usize,
     mean_seconds: Option<f64>,
@@ -58,6 +60,7 @@ impl Lane {
         let mut lane = Self {
             queue: VecDeque::new(),
             reserved: 0,
+            ahead: 0,
             in_flight: Vec::new(),
             max_in_flight: 1,
             mean_seconds: None,
@@ -193,14 +196,23 @@ impl Lanes {
     /// Promises room to one delivery that goes ahead of what is queued, in a full lane too. False
     /// when it has to wait in the database.
     pub fn reserve_ahead(&mut self, key: EndpointKey) -> bool {
-        if !self.open || self.suspended || self.queued >= MAX_QUEUED {
+        let full = self.queued >= MAX_QUEUED || self.queued_bytes >= MAX_QUEUED_BYTES;
+        if !self.open || self.suspended || full {
             return false;
         }
         let Some(lane) = self.lanes.get_mut(&key).filter(|lane| lane.ready) else { return false };
-        let ahead = lane.queue.iter().take_while(|job| job.ahead).count();
-        let granted = ahead < MAX_AHEAD;
+        let granted = lane.ahead < MAX_AHEAD;
         lane.reserved += usize::from(granted);
+        lane.ahead += usize::from(granted);
         granted
+    }
+
+    /// Takes back such a promise.
+    pub fn unreserve_ahead(&mut self, key: EndpointKey) {
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            lane.reserved = lane.reserved.saturating_sub(1);
+            lane.ahead = lane.ahead.saturating_sub(1);
+        }
     }
 
     /// Takes back a promise that was not used.
@@ -253,6 +265,7 @@ impl Lanes {
                 continue;
             }
             let job = lane.queue.pop_front()?;
+            lane.ahead = lane.ahead.saturating_sub(usize::from(job.ahead));
             lane.in_flight.push(job.lease());
             if lane.can_start() {
                 lane.in_rotation = true;
@@ -358,6 +371,8 @@ impl Lanes {
             let (out, stay): (VecDeque<Job>, VecDeque<Job>) =
                 std::mem::take(&mut lane.queue).into_iter().partition(&which);
             lane.queue = stay;
+            let ahead = out.iter().filter(|job| job.ahead).count();
+            lane.ahead = lane.ahead.saturating_sub(ahead);
             taken.extend(out);
         }
         self.queued -= taken.len();

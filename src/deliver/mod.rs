@@ -16,7 +16,7 @@ use crate::endpoint::{Endpoint, Endpoints};
 use crate::event::{Job, Lease};
 use crate::metrics::Metrics;
 use crate::outcome::{Outcome, Reply};
-use crate::profile::Rendered;
+use crate::profile::{Rendered, Unsatisfied};
 use crate::send::{Request, Sender};
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -279,6 +279,10 @@ impl Deliverer {
         }
         let reply = match rendered {
             Ok(rendered) => self.send(endpoint, rendered, timeout).await,
+            // Which secret signs from now on is being looked up.
+            Err(Unsatisfied::NoSecret(_)) if endpoint.has_expired_secret(started) => {
+                return unsent(job);
+            }
             // A request that a receiver could not verify is not made; it is recorded as if it were.
             Err(unsatisfied) => Reply {
                 hopeless: unsatisfied.is_permanent(),

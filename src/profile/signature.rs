@@ -88,6 +88,11 @@ impl Keys {
         held.collect::<Result<_, _>>().map(Self)
     }
 
+    /// Whether a secret among them signs no more.
+    pub fn has_expired(&self, now: Instant) -> bool {
+        self.0.iter().any(|held| held.until.is_some_and(|until| until <= now))
+    }
+
     fn active(&self, now: Instant) -> impl DoubleEndedIterator<Item = &Held> {
         self.0.iter().filter(move |held| held.until.is_none_or(|until| now < until))
     }

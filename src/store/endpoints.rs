@@ -62,12 +62,22 @@ impl Opened {
     }
 }
 
+/// A connection to load the catalogue with. It is taken before the turn to load is waited for: who
+/// has the turn never waits for a connection.
+pub struct Reading(Transaction);
+
 impl Store {
+    /// Takes a connection to load the catalogue with.
+    pub async fn reading(&self) -> Result<Reading, StoreError> {
+        self.begin(ADMIN).await.map(Reading)
+    }
+}
+
+impl Reading {
     /// All that events are matched and sent with, as it is now.
-    pub async fn load_catalogue(&self, wanted: Wanted<'_>) -> Result<Catalogued, StoreError> {
-        let mut transaction = self.begin(ADMIN).await?;
-        let found = transaction.catalogue(wanted).await?;
-        transaction.commit().await?;
+    pub async fn load_catalogue(mut self, wanted: Wanted<'_>) -> Result<Catalogued, StoreError> {
+        let found = self.0.catalogue(wanted).await?;
+        self.0.commit().await?;
         Ok(found)
     }
 }

@@ -206,7 +206,10 @@ impl Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        if let Some(client) = self.client.take() {
+        // Where nothing has been sent yet, there is nothing open.
+        if let Some(client) = self.client.take()
+            && self.opening.is_none()
+        {
             drop(Object::take(client));
         }
     }

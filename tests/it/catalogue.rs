@@ -117,3 +117,57 @@ async fn what_another_daemon_took_for_invalid_is_judged_again_when_it_has_gone()
     receiver.wait_for(1).await;
     right.stop().await.expect("an orderly end");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_reload_mends_is_mended_even_if_somebody_holds_a_lock_meanwhile() {
+    let (database, receiver) = (Database::new().await, Receiver::start());
+    database.subscribe("one", &receiver.url("/")).await;
+    let daemon = TestDaemon::start_with(&database.url, &[("delivery.allow", "")]).await;
+    database.wait_for("SELECT state FROM outbox.endpoints", "invalid").await;
+    let application = connect(&database.url).await;
+    let open = "BEGIN; SELECT outbox.subscribe('https://example.com/a')";
+    application.batch_execute(open).await.expect("an open transaction");
+    daemon.reconfigure(&database.url, &[]).await;
+    // The daemon has tried, and could not.
+    let failed = "outboxd_db_errors_total 0";
+    while daemon.get("/metrics").await.1.contains(failed) {
+        tokio::task::yield_now().await;
+    }
+    application.batch_execute("COMMIT").await.expect("an end");
+    database.wait_for("SELECT state FROM outbox.endpoints WHERE name = 'one'", "active").await;
+    database.emit("a", "{}").await;
+    receiver.wait_for(1).await;
+    daemon.stop().await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_secret_signs_as_soon_as_the_one_before_it_has_expired() {
+    let (database, receiver) = (Database::new().await, Receiver::start());
+    let url = receiver.url("/");
+    database.execute("SELECT outbox.set_tenant_secret('acme', 'tenant key')").await;
+    let subscribe = format!(
+        "SELECT outbox.subscribe('{url}', tenant => 'acme', profile => 'sparkloop', secret => 'own', \
+         name => 'one')"
+    );
+    database.execute(&subscribe).await;
+    let daemon = TestDaemon::start(&database).await;
+    daemon.wait_until_ready().await;
+    database
+        .execute(
+            "UPDATE outbox.secrets SET expires_at = clock_timestamp() + interval '1 second' \
+             WHERE endpoint_id IS NOT NULL",
+        )
+        .await;
+    let expired = "SELECT count(*) FROM outbox.signing_secrets WHERE secret = 'tenant key'";
+    database.wait_for(expired, "1").await;
+    // Noticed in a moment, and not when the expired one is swept.
+    for sent in 1.. {
+        database.execute("SELECT outbox.emit('a', '{}', tenant => 'acme')").await;
+        let requests = receiver.wait_for(sent).await;
+        match requests[sent - 1].header("sparkloop-token") {
+            Some("tenant key") => break,
+            token => assert_eq!((token, sent < 200), (Some("own"), true)),
+        }
+    }
+    daemon.stop().await.expect("an orderly end");
+}

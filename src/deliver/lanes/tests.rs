@@ -55,15 +55,22 @@ fn job(key: EndpointKey, seq: i64) -> Job {
 fn a_test_goes_ahead_of_a_full_lane_and_a_few_of_them_at_once() {
     let mut lanes = lanes(LIMITS, &[endpoint(1)]);
     while fill(&mut lanes, 1, 1) == 1 {}
-    for seq in 100..100 + MAX_AHEAD as i64 {
+    // Promised all at once, as in one batch.
+    for _ in 0..MAX_AHEAD {
         assert!(lanes.reserve_ahead(1));
-        lanes.push(Job { ahead: true, ..job(1, seq) }).expect("room was promised");
     }
     assert!(!lanes.reserve_ahead(1), "a lane is bounded for tests too");
+    lanes.unreserve_ahead(1);
+    assert!(lanes.reserve_ahead(1), "a promise was taken back");
+    for seq in 100..100 + MAX_AHEAD as i64 {
+        lanes.push(Job { ahead: true, ..job(1, seq) }).expect("room was promised");
+    }
+    assert!(!lanes.reserve_ahead(1));
     assert!(!lanes.reserve_ahead(2), "there is no such lane");
     let first = lanes.start(Instant::now()).expect("one");
     let second = lanes.start(Instant::now()).expect("another");
     assert_eq!((first.event.seq, second.event.seq), (100, 101));
+    assert!(lanes.reserve_ahead(1), "what has started makes room");
 }
 
 /// Reserves and queues so many; returns how many found room.
