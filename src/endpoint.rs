@@ -186,10 +186,11 @@ impl Endpoint {
 /// Without any secret it is an endpoint all the same: the reason is told with each delivery.
 fn check_secrets(row: &EndpointRow, profile: &Profile) -> Result<Keys, String> {
     let unfit = |(secret, _): &(String, Option<Instant>)| profile.require_use_of(secret).err();
-    let reasons: Vec<String> = row.secrets.iter().filter_map(unfit).collect();
-    match reasons.into_iter().next_back() {
-        Some(reason) if row.secrets.iter().all(|secret| unfit(secret).is_some()) => Err(reason),
-        _ => profile.keys(&row.secrets).map_err(|error| error.to_string()),
+    let mut reasons: Vec<String> = row.secrets.iter().filter_map(unfit).collect();
+    let all_unfit = reasons.len() == row.secrets.len();
+    match reasons.pop().filter(|_| all_unfit) {
+        Some(reason) => Err(reason),
+        None => profile.keys(&row.secrets).map_err(|error| error.to_string()),
     }
 }
 

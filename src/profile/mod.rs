@@ -194,13 +194,7 @@ impl Profile {
         keys: &Keys,
         now: Instant,
     ) -> Result<Rendered<'a>, Unsatisfied> {
-        let mut context = Context {
-            event: sending.event,
-            payload: sending.payload,
-            url: sending.url,
-            attempt_ms: sending.attempt_ms,
-            body: &[],
-        };
+        let mut context = Context { sending: *sending, body: &[] };
         let body = self.body(&context, keys, now)?;
         context.body = &body;
         let mut headers = Vec::with_capacity(self.headers.len() + self.groups.len() + 2);
@@ -233,7 +227,7 @@ impl Profile {
         now: Instant,
     ) -> Result<Vec<u8>, Unsatisfied> {
         // Room for the payload, and for what is usually around it.
-        let mut body = Vec::with_capacity(context.payload.len() + 256);
+        let mut body = Vec::with_capacity(context.sending.payload.len() + 256);
         self.body.render(context, self.escape, &mut body)?;
         for group in &self.groups {
             if let Place::Member(name) = group.place(&self.rules) {

@@ -4,8 +4,7 @@
 
 use super::escape::Escape;
 use super::field::{Field, Site};
-use super::payload;
-use crate::event::Event;
+use super::{Sending, payload};
 use Field::*;
 
 /// Why a text is no template.
@@ -55,14 +54,8 @@ pub struct Template {
 /// Where the fields get their values from.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
-    /// The event.
-    pub event: &'a Event,
-    /// Its payload.
-    pub payload: &'a [u8],
-    /// The endpoint's URL.
-    pub url: &'a str,
-    /// When the attempt is made, in unix milliseconds.
-    pub attempt_ms: i64,
+    /// The attempt.
+    pub sending: Sending<'a>,
     /// The body, once there is one.
     pub body: &'a [u8],
 }
@@ -152,7 +145,7 @@ impl Template {
                 Part::Text(text) => out.extend_from_slice(text.as_bytes()),
                 Part::Field(field) => context.write(*field, escape, out),
                 Part::Members { comma_before, comma_after } => {
-                    let members = payload::members(context.payload).ok_or(NotAnObject)?;
+                    let members = payload::members(context.sending.payload).ok_or(NotAnObject)?;
                     let Some(members) = members else { continue };
                     if *comma_before {
                         out.push(b',');
@@ -202,8 +195,8 @@ impl Template {
             match part {
                 Part::Text(text) => take(text.as_bytes()),
                 Part::Field(Body) => take(context.body),
-                Part::Field(Payload) => take(context.payload),
-                Part::Field(Id) => take(context.event.id.as_bytes()),
+                Part::Field(Payload) => take(context.sending.payload),
+                Part::Field(Id) => take(context.sending.event.id.as_bytes()),
                 Part::Field(field) => {
                     small.clear();
                     context.write(*field, Escape::None, &mut small);
@@ -217,11 +210,12 @@ impl Template {
 
 impl Context<'_> {
     fn write(&self, field: Field, escape: Escape, out: &mut Vec<u8>) {
-        let tenant = self.event.tenant.as_deref();
-        let created_ms = self.event.created_us.div_euclid(1000);
+        let Sending { event, payload, url, attempt_ms } = self.sending;
+        let tenant = event.tenant.as_deref();
+        let created_ms = event.created_us.div_euclid(1000);
         match field {
-            Id => escape.write(self.event.id.as_bytes(), out),
-            Type => escape.write(self.event.event_type.as_bytes(), out),
+            Id => escape.write(event.id.as_bytes(), out),
+            Type => escape.write(event.event_type.as_bytes(), out),
             Tenant => escape.write(tenant.unwrap_or_default().as_bytes(), out),
             TenantJson => match tenant {
                 Some(tenant) => {
@@ -231,16 +225,16 @@ impl Context<'_> {
                 }
                 None => out.extend_from_slice(b"null"),
             },
-            Live => out.extend_from_slice(if self.event.live { b"true" } else { b"false" }),
+            Live => out.extend_from_slice(if event.live { b"true" } else { b"false" }),
             CreatedUnix => write_number(created_ms.div_euclid(1000), out),
             CreatedUnixMs => write_number(created_ms, out),
             CreatedRfc3339 => escape.write(rfc3339(created_ms).as_bytes(), out),
-            AttemptUnix => write_number(self.attempt_ms.div_euclid(1000), out),
-            AttemptUnixMs => write_number(self.attempt_ms, out),
-            AttemptRfc3339 => escape.write(rfc3339(self.attempt_ms).as_bytes(), out),
-            Payload => escape.write_payload(self.payload, out),
+            AttemptUnix => write_number(attempt_ms.div_euclid(1000), out),
+            AttemptUnixMs => write_number(attempt_ms, out),
+            AttemptRfc3339 => escape.write(rfc3339(attempt_ms).as_bytes(), out),
+            Payload => escape.write_payload(payload, out),
             Body => out.extend_from_slice(self.body),
-            Url => escape.write(self.url.as_bytes(), out),
+            Url => escape.write(url.as_bytes(), out),
             // Written where they are made.
             Members | Signature | Signatures => {}
         }

@@ -1,12 +1,12 @@
 //! A body template tried out on sample payloads, so that what makes no JSON is refused when it is
 //! written and not when it is sent.
 
-use super::Profile;
 use super::escape::Escape;
 use super::field::Field;
 use super::payload;
 use super::signature::Place;
 use super::template::Context;
+use super::{Profile, Sending};
 use crate::event::Event;
 use crate::sign::key::Algorithm;
 
@@ -64,13 +64,9 @@ impl Profile {
             created_us: 0,
             payload: None,
         };
-        let context = Context {
-            event: &event,
-            payload,
-            url: "https://example.com/",
-            attempt_ms: 0,
-            body: &[],
-        };
+        let sending =
+            Sending { event: &event, payload, url: "https://example.com/", attempt_ms: 0 };
+        let context = Context { sending, body: &[] };
         let mut body = Vec::new();
         // The samples are objects.
         self.body.render(&context, self.escape, &mut body).unwrap_or(());

@@ -11,7 +11,7 @@ use subtle::{Choice, ConstantTimeEq};
 use super::field::Field;
 use super::signature::{Group, Keys, Place, Rule};
 use super::template::{Context, Template};
-use super::{ID_HEADER, Profile};
+use super::{ID_HEADER, Profile, Sending};
 use crate::event::Event;
 
 /// A request as its receiver has it.
@@ -128,13 +128,13 @@ impl Request<'_> {
             self.derivable(rule)?;
         }
         let event = self.event();
-        let context = Context {
+        let sending = Sending {
             event: &event,
             payload: self.payload,
             url: self.received.url.unwrap_or_default(),
             attempt_ms: sent_ms(self.known).unwrap_or(0),
-            body: covered,
         };
+        let context = Context { sending, body: covered };
         let expected = group.each(rules, keys, now, &context);
         if expected.is_empty() {
             return Err("none of the secrets is a key for it".to_owned());

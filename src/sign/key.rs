@@ -1,7 +1,6 @@
 //! Signing keys of every algorithm: how a secret is read, and what it makes of a message.
 
 use std::fmt;
-use std::str::FromStr;
 
 use base64::{
     Engine,
@@ -279,19 +278,6 @@ fn hex(text: &str) -> Option<Vec<u8>> {
         })
         .collect()
 }
-
-macro_rules! from_name {
-    ($($kind:ty),*) => {$(
-        impl FromStr for $kind {
-            type Err = String;
-
-            fn from_str(text: &str) -> Result<Self, String> {
-                Self::named(text)
-            }
-        }
-    )*};
-}
-from_name!(Algorithm, KeyForm, Encoding);
 
 #[cfg(test)]
 mod tests {
