@@ -92,6 +92,7 @@ impl Claim {
             .unzip();
         let _leasing = self.deliverer.leasing.read().await;
         let lease = self.deliverer.config().delivery.lease;
+        failpoint!("claim.before");
         match self.store.claim(&keys, &room, holder, lease).await {
             Ok((leased_at, claimed)) => {
                 self.settle(&granted, &claimed);
@@ -143,6 +144,7 @@ impl Claim {
     }
 
     async fn submit(&self, claimed: Vec<Claimed>, holder: i32, lease_ends: Instant) {
+        failpoint!("claim.before_submit");
         let mut jobs = Vec::with_capacity(claimed.len());
         for one in claimed {
             let Claimed { event_seq, endpoint, attempt, failures, event } = one;

@@ -351,6 +351,7 @@ impl Drain {
         (presence, leave): (JoinHandle<Option<Presence>>, CancellationToken),
     ) {
         systemd::stopping(self.grace + LAST_WRITES * LAST_STEPS);
+        failpoint!("drain.begun");
         let under_way = self.deliverer.lanes().in_flight();
         tracing::info!(under_way, grace = ?self.grace, "draining");
         let taken = async {
@@ -369,6 +370,7 @@ impl Drain {
             }
         }
         self.deliverer.requests.close();
+        failpoint!("drain.closed");
         let drained = tokio::time::timeout(self.grace, self.deliverer.requests.wait()).await;
         if drained.is_err() {
             let cut = self.deliverer.lanes().in_flight();
@@ -376,8 +378,10 @@ impl Drain {
             self.deliverer.abort.cancel();
             tokio::time::timeout(LAST_WRITES, self.deliverer.requests.wait()).await.ok();
         }
+        failpoint!("drain.requests_done");
         last.cancel();
         let written = tokio::time::timeout(LAST_WRITES, recorder).await.is_ok();
+        failpoint!("drain.recorded");
         leave.cancel();
         if let Ok(Ok(Some(presence))) = tokio::time::timeout(LAST_WRITES, presence).await
             && written

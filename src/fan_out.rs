@@ -131,7 +131,9 @@ impl FanOut {
         let _leasing = self.deliverer.leasing.read().await;
         let fresh = std::mem::take(&mut pace.fresh_next);
         let from = if fresh { pace.newest + 1 } else { 0 };
+        failpoint!("fan_out.before_take"?);
         let mut batch = self.store.take_events(pace.limit, from).await?;
+        failpoint!("fan_out.after_take"?);
         pace.newest = pace.newest.max(batch.newest.unwrap_or(0));
         // Endpoints committed before an event are matched with it: the batch tells the revision of
         // the snapshot that it was read in.
@@ -156,6 +158,7 @@ impl FanOut {
             return Ok(Turn::Full);
         }
         pace.limit = (pace.limit * 2).min(BATCH_EVENTS);
+        failpoint!("fan_out.before_commit");
         self.finish(batch, plan, pace, holder).await?;
         Ok(if full { Turn::Full } else { Turn::Some })
     }
@@ -254,6 +257,7 @@ impl FanOut {
             holder,
             lease_ends: leased_at + lease,
         };
+        failpoint!("fan_out.before_submit");
         self.deliverer.submit(plan.leased.iter().map(job).collect()).await;
         Ok(())
     }

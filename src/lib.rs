@@ -4,6 +4,9 @@
 //! a clock; then the two hands, the database and the HTTP client; then the loops; then the daemon
 //! that starts them, and the command line. `docs/architecture.md` is the map.
 
+#[macro_use]
+pub mod failpoint;
+
 pub mod event;
 pub mod statuses;
 pub mod outcome;

@@ -72,6 +72,7 @@ impl PresenceLoop {
     }
 
     async fn join(&self, before: Option<i32>) -> Result<Presence, StoreError> {
+        failpoint!("presence.before_join"?);
         let facts = self.store.facts().await?;
         if let Some(why) = facts.not_yet() {
             return Err(StoreError::Unfit(why.to_owned()));
@@ -85,6 +86,7 @@ impl PresenceLoop {
             let others = self.deliverer.lanes().take_other_holders(presence.id);
             self.deliverer.give_back(others).await;
         }
+        failpoint!("presence.joined"?);
         // The database may be another than before, with fewer changes than were seen.
         self.catalogue.reload().await?;
         self.holder.send_replace(Some(presence.id));
@@ -121,6 +123,7 @@ impl PresenceLoop {
     }
 
     async fn reconcile(&self, presence: &Presence) -> Result<(), StoreError> {
+        failpoint!("presence.before_reconcile"?);
         let reconciled = tokio::time::timeout(RECONCILE, self.deliverer.reconcile(presence.id));
         let Ok(released) = reconciled.await else {
             return Err(StoreError::Pool("the last outcomes are not recorded yet".to_owned()));
@@ -135,7 +138,9 @@ impl PresenceLoop {
     }
 
     async fn bury(&self, presence: &Presence) -> Result<(), StoreError> {
+        failpoint!("presence.before_bury"?);
         let buried = self.store.bury(presence.id).await?;
+        failpoint!("presence.after_bury"?);
         if buried.dead > 0 {
             tracing::warn!(released = buried.released, "took over the leases of a dead daemon");
             let released = u64::try_from(buried.released).unwrap_or(0);

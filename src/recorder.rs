@@ -100,7 +100,10 @@ impl Recorder {
 
     async fn record_attempts(&self, attempts: Vec<Attempt>) {
         match self.store_attempts(&attempts).await {
-            Some(ours) => self.settle(&attempts, ours).await,
+            Some(ours) => {
+                self.settle(&attempts, ours).await;
+                failpoint!("record.settled");
+            }
             // Something in the batch cannot be stored: one by one, so that it costs only itself.
             None => {
                 for attempt in attempts {

@@ -56,6 +56,7 @@ impl Sweep {
         self.deliverer.metrics.sampled(&sample, now.as_secs_f64());
         if swept.is_none_or(|at| at.elapsed() >= ROUND) {
             *swept = Some(Instant::now());
+            failpoint!("sweep.round"?);
             self.round(after).await?;
         }
         Ok(())
@@ -76,6 +77,7 @@ impl Sweep {
     async fn sweep_events(&self, keep: Duration, after: &mut i64) -> Result<(), StoreError> {
         for _ in 0..BATCHES {
             let swept = self.store.sweep_events(*after, keep, BATCH).await?;
+            failpoint!("sweep.after_batch"?);
             if swept.looked < BATCH || swept.old == 0 {
                 *after = 0;
                 break;

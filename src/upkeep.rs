@@ -72,7 +72,9 @@ impl Upkeep {
             self.catalogue.refresh().await?;
         }
         let config = self.deliverer.config();
+        failpoint!("upkeep.before_seal"?);
         let sealed = self.store.seal_plain(&config.secrets).await;
+        failpoint!("upkeep.after_seal"?);
         let chores = self.catalogue.chores();
         if chores != *done {
             self.note(&chores).await?;

@@ -149,6 +149,7 @@ impl Sender {
             Ok(client) => client,
             Err(error) => return Reply::failure(Outcome::Protocol, error.to_string()),
         };
+        failpoint!("send.before_connect");
         let sent = client.post(url.clone()).headers(headers).body(request.body).send();
         match timeout_at(deadline.into(), sent).await {
             Ok(Ok(response)) => reply::read(response, deadline, &request.endpoint.success).await,

@@ -23,6 +23,7 @@ const ERROR_KEPT: usize = 500;
 
 /// The head has arrived and decides; the body only adds to the record.
 pub async fn read(response: Response, deadline: Instant, success: &Statuses) -> Reply {
+    failpoint!("send.after_head");
     let status = response.status().as_u16();
     let outcome = Outcome::of_status(status, success);
     let wanted = matches!(status, 429 | 503);
@@ -48,6 +49,7 @@ pub async fn read(response: Response, deadline: Instant, success: &Statuses) -> 
     };
     let until = deadline.min(Instant::now() + BODY_TIMEOUT);
     let (body, cut) = read_body(response, until).await;
+    failpoint!("send.after_body");
     reply.body = body;
     if let Some(cut) = cut {
         reply.error = Some(match reply.error {

@@ -49,6 +49,7 @@ impl Store {
                 ],
             )
             .await?;
+        failpoint!("claim.after_commit"?);
         let read = |row: &tokio_postgres::Row| {
             let seq: i64 = row.try_get(0)?;
             let event = match row.try_get::<_, Option<String>>(4)? {

@@ -153,7 +153,9 @@ impl Batch {
             (&holder, Type::INT4),
             (&micros(lease), Type::INT8),
         ];
-        self.transaction.last(sql, &params).await.map(drop)
+        self.transaction.last(sql, &params).await?;
+        failpoint!("fan_out.after_commit"?);
+        Ok(())
     }
 
     /// The payload of one of its events that was too large to come along; `None` when the event is

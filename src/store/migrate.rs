@@ -160,8 +160,10 @@ async fn apply(client: &Client, migration: &Migration) -> Result<bool, StoreErro
         .batch_execute(&format!("BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; {LOCK}"))
         .await?;
     let outcome = apply_locked(client, migration).await;
+    failpoint!("migrate.before_commit"?);
     let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
     client.batch_execute(end).await?;
+    failpoint!("migrate.after_commit"?);
     outcome
 }
 

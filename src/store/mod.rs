@@ -175,8 +175,15 @@ impl Transaction {
         let client = self.client();
         let open =
             async { if opening.is_empty() { Ok(()) } else { client.batch_execute(opening).await } };
-        let (opened, (rows, committed)) =
-            join(open, join(client.query_typed(sql, params), client.batch_execute("COMMIT"))).await;
+        // Polled once all is on its way, and before an answer is looked at.
+        let passed = async {
+            failpoint!("store.committing");
+        };
+        let (opened, (rows, (committed, ()))) = join(
+            open,
+            join(client.query_typed(sql, params), join(client.batch_execute("COMMIT"), passed)),
+        )
+        .await;
         opened?;
         // After a failed statement the commit has rolled back, without an error of its own.
         let rows = match (rows, committed) {

@@ -84,6 +84,7 @@ impl Store {
         for attempt in attempts {
             columns.push(attempt, now);
         }
+        failpoint!("record.before_statement"?);
         let rows = self
             .work(
                 include_str!("../../sql/record.sql"),
@@ -106,11 +107,13 @@ impl Store {
                 ],
             )
             .await?;
+        failpoint!("record.after_commit"?);
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
 
     /// Gives leases back whose attempt was never made, due again after a pause.
     pub async fn release(&self, unsent: &[(Lease, Duration)]) -> Result<(), StoreError> {
+        failpoint!("record.before_release"?);
         let column = |of: fn(&Lease) -> i32| unsent.iter().map(|(lease, _)| of(lease)).collect();
         let event_seq: Vec<i64> = unsent.iter().map(|(lease, _)| lease.event_seq).collect();
         let endpoint: Vec<EndpointKey> = column(|lease| lease.endpoint);

@@ -137,3 +137,19 @@ fn every_statement_is_used_and_says_what_it_is() {
         }
     }
 }
+
+#[test]
+fn every_failpoint_is_listed_once_and_passed_once() {
+    let sources = files("src", "rs");
+    let mut passed: Vec<&str> = Vec::new();
+    for (file, text) in &sources {
+        if file != "src/failpoint.rs" {
+            let rest = text.split("failpoint!(\"").skip(1);
+            passed.extend(rest.map(|rest| rest.split('"').next().unwrap_or_default()));
+        }
+    }
+    passed.sort_unstable();
+    let mut listed = outboxd::failpoint::ALL.to_vec();
+    listed.sort_unstable();
+    assert_eq!(passed, listed);
+}
