@@ -257,6 +257,6 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.endpoints, outbox.secrets TO outb
 GRANT SELECT, UPDATE (state, state_reason) ON outbox.endpoints TO outbox_daemon;
 GRANT SELECT, INSERT, UPDATE (secret, public_key, created_at, expires_at), DELETE ON outbox.secrets TO outbox_daemon;
 GRANT SELECT ON outbox.signing_secrets TO outbox_admin, outbox_daemon;
-GRANT SELECT ON outbox.endpoint_revision TO outbox_daemon, outbox_admin;
+GRANT SELECT ON outbox.endpoint_revision TO outbox_daemon;
 
 INSERT INTO outbox.migrations (version, name) VALUES (3, 'endpoints');

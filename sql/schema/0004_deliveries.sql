@@ -213,9 +213,9 @@ COMMENT ON FUNCTION outbox.maintain_history(interval, int) IS
 REVOKE ALL ON FUNCTION outbox.maintain_history(interval, int) FROM PUBLIC;
 SELECT outbox.maintain_history('10 years');
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.work, outbox.endpoint_minutes, outbox.instances TO outbox_daemon;
-GRANT SELECT, INSERT ON outbox.history TO outbox_daemon;
-GRANT SELECT ON outbox.removed_endpoints TO outbox_daemon;
+GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.work, outbox.instances TO outbox_daemon;
+GRANT SELECT, INSERT, UPDATE ON outbox.endpoint_minutes TO outbox_daemon;
+GRANT INSERT ON outbox.history TO outbox_daemon;
 GRANT EXECUTE ON FUNCTION outbox.maintain_history(interval, int), outbox.cancel_work(int, text, bigint)
     TO outbox_daemon;
 GRANT SELECT ON outbox.instances TO outbox_admin, outbox_reader;

@@ -104,10 +104,9 @@ COMMENT ON COLUMN outbox.public_keys.public_key IS 'What receivers verify with: 
 COMMENT ON COLUMN outbox.public_keys.created_at IS 'When the key became active';
 COMMENT ON COLUMN outbox.public_keys.expires_at IS 'When it stops signing; null: never';
 
-GRANT SELECT ON outbox.public_keys TO outbox_admin, outbox_daemon, outbox_reader;
-GRANT SELECT ON outbox.deliveries, outbox.attempts, outbox.endpoint_health, outbox.endpoint_names
-    TO outbox_admin, outbox_daemon;
-GRANT SELECT ON outbox.deliveries, outbox.endpoint_health, outbox.endpoint_names TO outbox_reader;
+GRANT SELECT ON outbox.deliveries, outbox.attempts, outbox.endpoint_health, outbox.endpoint_names, outbox.public_keys
+    TO outbox_admin;
+GRANT SELECT ON outbox.deliveries, outbox.endpoint_health, outbox.endpoint_names, outbox.public_keys TO outbox_reader;
 -- Replies can hold anything a receiver chose to write, so their bodies need the admin role.
 GRANT SELECT (event_id, endpoint_id, attempt, started_at, duration_ms, outcome, http_status, response_headers, error,
               remote_addr)

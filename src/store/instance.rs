@@ -7,10 +7,16 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::error::StoreError;
-use super::{Param, Store};
+use super::{ADMIN, Param, Store};
 
 /// How long a second transaction may take to begin.
 const POOLER_WAIT: Duration = Duration::from_secs(5);
+
+/// The settings of the session that holds the lock, which is ours alone. A sign of life a second
+/// need not wait for the disk, and a default that ends idle sessions must not end this one.
+const PRESENCE: &str = "SET synchronous_commit = off; SET statement_timeout = '30s'; \
+    SET lock_timeout = '10s'; SET idle_session_timeout = 0; \
+    SET default_transaction_isolation = 'read committed'; SET search_path = pg_catalog, pg_temp";
 
 /// Who registers.
 #[derive(Clone, Debug)]
@@ -59,8 +65,7 @@ impl Store {
             return Ok(Presence { client: None, id: rows[0].try_get(0)? });
         }
         let client = self.dedicated().await?;
-        // This session is ours alone; a sign of life a second need not wait for the disk.
-        client.batch_execute("SET synchronous_commit = off; SET statement_timeout = '30s'").await?;
+        client.batch_execute(PRESENCE).await?;
         if let Some(id) = before {
             let sql = include_str!("../../sql/instance_rejoin.sql");
             let row = client.query_typed_one(sql, &[(&id, Type::INT4)]).await?;
@@ -92,9 +97,9 @@ impl Store {
         let clients = [self.dedicated().await?, self.dedicated().await?];
         let mut pids = [Vec::new(), Vec::new()];
         for order in [[0, 1], [1, 0], [0, 1], [1, 0]] {
-            clients[order[0]].batch_execute("BEGIN").await?;
+            clients[order[0]].batch_execute(ADMIN).await?;
             let begun =
-                tokio::time::timeout(POOLER_WAIT, clients[order[1]].batch_execute("BEGIN")).await;
+                tokio::time::timeout(POOLER_WAIT, clients[order[1]].batch_execute(ADMIN)).await;
             let Ok(begun) = begun else { return Ok(true) };
             begun?;
             for turn in order {

@@ -13,9 +13,8 @@ use super::{Param, Store, Transaction};
 
 /// How transactions begin that people wait for: durable, planned freely, with times in UTC. The
 /// time limit leaves room for replaying some hundred thousand deliveries.
-const MANAGE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
-    SET LOCAL statement_timeout = '5min'; SET LOCAL lock_timeout = '10s'; SET LOCAL jit = off; \
-    SET LOCAL timezone = 'UTC'";
+const MANAGE: &str =
+    opening!("statement_timeout = '5min'", "lock_timeout = '10s'", "jit = off", "timezone = 'UTC'");
 
 /// One row: names and values, in the order of the columns.
 pub type Record = Map<String, Value>;

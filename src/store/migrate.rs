@@ -44,8 +44,9 @@ pub const SCHEMA_VERSION: i32 = MIGRATIONS[MIGRATIONS.len() - 1].version;
 
 /// The advisory lock under which schemas are changed; any constant of ours will do.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('outboxd'), hashtext('migrate'))";
-/// How long a migration waits for a lock, before it gives up rather than hold up the application.
-const LOCK_TIMEOUT: &str = "5s";
+/// How a migration begins: it gives up rather than hold up the application behind its locks, and
+/// what it creates is not bound to functions of the same name in `public`.
+const OPENING: &str = opening!("statement_timeout = 0", "lock_timeout = '5s'");
 
 impl Migration {
     /// SHA-256 of the text, in hex.
@@ -62,7 +63,7 @@ pub fn script() -> String {
     );
     for migration in MIGRATIONS {
         script.push_str(&format!(
-            "\nBEGIN;\nSET LOCAL lock_timeout = '{LOCK_TIMEOUT}';\n\n{}\n{};\nCOMMIT;\n",
+            "\n{OPENING};\n\n{}\n{};\nCOMMIT;\n",
             migration.sql,
             checksum_update(migration)
         ));
@@ -156,9 +157,7 @@ impl Store {
 /// Applies one migration unless it is there. Another daemon may be migrating too: the lock is
 /// taken first, and held to the end of the transaction.
 async fn apply(client: &Client, migration: &Migration) -> Result<bool, StoreError> {
-    client
-        .batch_execute(&format!("BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; {LOCK}"))
-        .await?;
+    client.batch_execute(&format!("{OPENING}; {LOCK}")).await?;
     let outcome = apply_locked(client, migration).await;
     failpoint!("migrate.before_commit"?);
     let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };

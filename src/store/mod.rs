@@ -3,6 +3,19 @@
 //! Statements are in `sql/`, one file each. Every one of them is sent unnamed and in a transaction
 //! of its own whose settings are local to it, so that a pooler in transaction mode can sit between.
 
+/// How a transaction begins, whatever the defaults of the role or of the database are: nothing that
+/// stands in `public` can take the place of what the statements mean, and the time between two of
+/// them is not limited to less than they need. Then the settings of this kind of transaction.
+macro_rules! opening {
+    ($($setting:literal),*) => {
+        concat!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp; \
+             SET LOCAL idle_in_transaction_session_timeout = '60s'",
+            $("; SET LOCAL ", $setting),*
+        )
+    };
+}
+
 pub mod claim;
 pub mod demo;
 pub mod endpoints;
@@ -36,20 +49,23 @@ const POOL_WAIT: Duration = Duration::from_secs(10);
 /// How the daemon's transactions begin. Losing the last outcomes to a crash of the database costs
 /// duplicates, never events, so they do not wait for the disk. The planner is held to the indexes
 /// the statements were written for: statistics of a queue are wrong most of the time.
-const WORK: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
-    SET LOCAL synchronous_commit = off; SET LOCAL statement_timeout = '30s'; \
-    SET LOCAL lock_timeout = '10s'; SET LOCAL jit = off; SET LOCAL enable_seqscan = off; \
-    SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; \
-    SET LOCAL enable_mergejoin = off";
+const WORK: &str = opening!(
+    "synchronous_commit = off",
+    "statement_timeout = '30s'",
+    "lock_timeout = '10s'",
+    "jit = off",
+    "enable_seqscan = off",
+    "enable_bitmapscan = off",
+    "enable_hashjoin = off",
+    "enable_mergejoin = off"
+);
 
 /// How administrative transactions begin: durable, planned freely.
-const ADMIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
-    SET LOCAL statement_timeout = '60s'; SET LOCAL lock_timeout = '10s'; SET LOCAL jit = off";
+const ADMIN: &str = opening!("statement_timeout = '60s'", "lock_timeout = '10s'", "jit = off");
 
 /// How secrets are stored in another form: work that can be done again later must not hold up what
 /// comes after it.
-const BRIEF: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
-    SET LOCAL statement_timeout = '60s'; SET LOCAL lock_timeout = '250ms'; SET LOCAL jit = off";
+const BRIEF: &str = opening!("statement_timeout = '60s'", "lock_timeout = '250ms'", "jit = off");
 
 /// A parameter with its type, as unnamed statements need it.
 type Param<'a> = (&'a (dyn ToSql + Sync), Type);

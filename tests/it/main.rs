@@ -9,6 +9,10 @@ mod receiver;
 
 /// What the schema promises: migrations, comments, roles.
 mod schema;
+/// What bad rows, bad defaults and vandals come to, and that the rest flows.
+mod poison;
+/// What each role may do with each object of the schema.
+mod rights;
 /// Which events reach which endpoints, exactly once.
 mod fan_out;
 /// What a receiver sees, and what its answers come to.

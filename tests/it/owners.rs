@@ -188,7 +188,7 @@ async fn each_role_sees_of_secrets_what_it_needs() {
     for (role, may_read, may_write) in [
         ("outbox_producer", [false, false, false], [false; 4]),
         ("outbox_reader", [false, false, true], [false; 4]),
-        ("outbox_daemon", [true; 3], [false, false, false, true]),
+        ("outbox_daemon", [true, true, false], [false, false, false, true]),
         ("outbox_admin", [true; 3], [true; 4]),
     ] {
         database.execute(&format!("SET ROLE {role}")).await;
