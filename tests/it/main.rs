@@ -6,6 +6,8 @@
 mod harness;
 /// A receiver that misbehaves as it is told, and remembers what it got.
 mod receiver;
+/// A proxy that does to connections what networks do.
+mod proxy;
 
 /// What the schema promises: migrations, comments, roles.
 mod schema;
