@@ -1,7 +1,7 @@
 -- claim: leases due deliveries to the caller, each endpoint up to its own room, so that no endpoint
 -- can fill the claim. A lease that ran out is taken over and its attempt closed as interrupted.
 -- $1 int[]: endpoint; $2 int[]: room of each; $3 int: holder; $4 bigint: lease in microseconds
--- $5 int: largest payload in bytes to bring along
+-- $5 int: largest payload in bytes to bring along; null: bring no event along
 -- Serves itself from work_due (endpoint, due_at), work_pkey and events_pkey.
 WITH due AS MATERIALIZED (
     SELECT w.event_seq, w.endpoint, w.attempt, w.holder
@@ -30,4 +30,4 @@ SELECT l.event_seq, l.endpoint, l.attempt, l.failures, e.id, e.type, e.tenant, e
        CASE WHEN pg_column_size(e.payload) <= $5 AND octet_length(e.payload::text) <= $5
             THEN e.payload::text END AS payload
 FROM leased l
-LEFT JOIN outbox.events e ON e.seq = l.event_seq
+LEFT JOIN outbox.events e ON e.seq = l.event_seq AND $5 IS NOT NULL

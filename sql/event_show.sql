@@ -1,7 +1,7 @@
 -- event_show: one event without its payload.
 -- $1 text: id
 -- Serves itself from events_id_key and quarantine_pkey.
-SELECT e.id, e.type, e.tenant, e.live, e.key, octet_length(e.payload::text) AS payload_bytes, e.deliver_after,
+SELECT e.id, e.type, e.tenant, e.live, e.key, outbox.payload_bytes(e.payload) AS payload_bytes, e.deliver_after,
        e.created_at, EXISTS (SELECT FROM outbox.queue q WHERE q.seq = e.seq) AS queued,
        CASE WHEN k.released_at IS NOT NULL THEN 'released' WHEN k.discarded_at IS NOT NULL THEN 'discarded'
             WHEN k.event_seq IS NOT NULL THEN 'held' END AS quarantine,

@@ -14,6 +14,7 @@ WITH needed (object, privilege, columns) AS (
     ('outbox.instances', 'SELECT', NULL), ('outbox.instances', 'INSERT', NULL), ('outbox.instances', 'UPDATE', NULL),
     ('outbox.instances', 'DELETE', NULL), ('outbox.event_types', 'SELECT', NULL),
     ('outbox.quarantine', 'SELECT', NULL), ('outbox.quarantine', 'INSERT', NULL),
+    ('outbox.quarantine', 'UPDATE', '{reason,quarantined_at,released_at,discarded_at}'),
     ('outbox.quarantine', 'DELETE', NULL), ('outbox.quarantined_events', 'SELECT', NULL)
 ), missing (privilege, object) AS (
     SELECT privilege || coalesce(' (' || array_to_string(columns, ', ') || ')', ''), object FROM needed

@@ -149,7 +149,7 @@ impl Claim {
         for one in claimed {
             let Claimed { event_seq, endpoint, attempt, failures, event } = one;
             match event {
-                Some(event) => jobs.push(Job {
+                Ok(event) => jobs.push(Job {
                     event: Arc::new(event),
                     endpoint,
                     attempt,
@@ -158,10 +158,10 @@ impl Claim {
                     holder,
                     lease_ends,
                 }),
-                None => {
+                Err(missing) => {
                     self.deliverer.lanes().unreserve(endpoint, 1);
                     let lease = Lease { event_seq, endpoint, attempt, holder };
-                    self.ended.send(Ended::Vanished(lease)).await.ok();
+                    self.ended.send(Ended::NoEvent(lease, missing)).await.ok();
                 }
             }
         }

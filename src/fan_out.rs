@@ -1,5 +1,6 @@
 //! The fan-out loop: committed events become deliveries, most of them sent at once.
 
+mod set_aside;
 mod validation;
 
 use std::sync::Arc;
@@ -64,6 +65,10 @@ struct Pace {
     fresh_next: bool,
     /// After a conflict with a replay: create without leasing.
     unleased: bool,
+    /// The number from which the batch of this turn was taken.
+    from: i64,
+    /// The only event of this batch.
+    alone: Option<i64>,
     /// What the log has heard of events that do not match.
     reports: Reports,
 }
@@ -76,6 +81,8 @@ impl Pace {
             newest: 0,
             fresh_next: false,
             unleased: false,
+            from: 0,
+            alone: None,
             reports: Reports::default(),
         }
     }
@@ -106,7 +113,10 @@ impl FanOut {
                         self.deliverer.in_doubt.store(true, Ordering::Relaxed);
                         self.deliverer.metrics.db_errors.inc();
                         backoff.log("fan-out", &error);
-                        backoff.pause()
+                        match self.set_aside(&mut pace, &error).await {
+                            true => BUSY,
+                            false => backoff.pause(),
+                        }
                     }
                 },
             };
@@ -130,9 +140,14 @@ impl FanOut {
         }
         let _leasing = self.deliverer.leasing.read().await;
         let fresh = std::mem::take(&mut pace.fresh_next);
-        let from = if fresh { pace.newest + 1 } else { 0 };
+        pace.from = if fresh { pace.newest + 1 } else { 0 };
+        pace.alone = None;
         failpoint!("fan_out.before_take"?);
-        let mut batch = self.store.take_events(pace.limit, from).await?;
+        let mut batch = self.store.take_events(pace.limit, pace.from).await?;
+        pace.alone = match &batch.taken[..] {
+            [one] => Some(one.event.seq),
+            _ => None,
+        };
         failpoint!("fan_out.after_take"?);
         pace.newest = pace.newest.max(batch.newest.unwrap_or(0));
         // Endpoints committed before an event are matched with it: the batch tells the revision of

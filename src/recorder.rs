@@ -61,13 +61,13 @@ impl Recorder {
     /// Writes a batch, for as long as it takes: until then its deliveries are neither lost nor
     /// done, and no request is made that could not be recorded either.
     async fn record(&self, batch: Vec<Ended>) {
-        let (mut attempts, mut unsent, mut vanished) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut attempts, mut unsent, mut without_event) = (Vec::new(), Vec::new(), Vec::new());
         let mut flushed = Vec::new();
         for ended in batch {
             match ended {
                 Ended::Attempted(attempt) => attempts.push(*attempt),
                 Ended::Unsent(lease, pause) => unsent.push((lease, pause)),
-                Ended::Vanished(lease) => vanished.push(lease),
+                Ended::NoEvent(lease, why) => without_event.push((lease, why)),
                 Ended::Flushed(waiter) => flushed.push(waiter),
             }
         }
@@ -77,8 +77,8 @@ impl Recorder {
         if !unsent.is_empty() {
             self.release(&unsent).await;
         }
-        for lease in vanished {
-            self.insist("cancel", || self.store.cancel_vanished(lease)).await;
+        for (lease, why) in without_event {
+            self.insist("cancel", || self.store.cancel_without_event(lease, &why)).await;
             self.count(&self.deliverer.endpoints(), lease, |endpoint| endpoint.cancelled());
         }
         for waiter in flushed {
@@ -132,7 +132,7 @@ impl Recorder {
         self.insist("record", || async move {
             match store.record(attempts).await {
                 Ok(ours) => Ok(Some(ours)),
-                Err(error) if error.is_bad_value() => {
+                Err(error) if error.is_of_a_row() => {
                     tracing::error!(%error, "a batch of outcomes was refused");
                     Ok(None)
                 }

@@ -33,6 +33,18 @@ END
 $$;
 COMMENT ON FUNCTION outbox.find_event(text) IS 'events.seq of the event with that id; an error when there is none';
 
+CREATE FUNCTION outbox.payload_bytes(payload json) RETURNS int
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS
+$$
+BEGIN
+    RETURN octet_length(payload::text);
+EXCEPTION WHEN data_corrupted OR index_corrupted OR data_exception THEN
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION outbox.payload_bytes(json) IS
+    'The size of a payload; null where the stored one is damaged, so that one such event hides no others';
+
 CREATE FUNCTION outbox.generate_secret() RETURNS text
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS
 $$
@@ -344,7 +356,8 @@ GRANT EXECUTE ON FUNCTION
     outbox.unsubscribe(text), outbox.set_tenant_secret(text, text, interval), outbox.remove_tenant_secret(text),
     outbox.pause(text, text), outbox.resume(text), outbox.rotate_secret(text, text, interval),
     outbox.send_test(text, text), outbox.replay(text, text), outbox.replay_failed(text, timestamptz, timestamptz),
-    outbox.cancel(text, text), outbox.generate_secret(), outbox.find_endpoint(text), outbox.find_event(text)
+    outbox.cancel(text, text), outbox.generate_secret(), outbox.find_endpoint(text), outbox.find_event(text),
+    outbox.payload_bytes(json)
     TO outbox_admin;
 GRANT EXECUTE ON FUNCTION outbox.disable_endpoint(int, text) TO outbox_daemon;
 -- The index of the endpoints calls it, as whoever changes one.

@@ -1,4 +1,4 @@
--- The catalogue of event types, and the quarantine of events that do not match it.
+-- The catalogue of event types, and the quarantine of events that do not match it or cannot be read.
 
 CREATE TABLE outbox.event_types (
     type        text PRIMARY KEY,
@@ -46,9 +46,11 @@ CREATE TABLE outbox.quarantine (
     discarded_at   timestamptz,
     CONSTRAINT quarantine_ends_once CHECK (released_at IS NULL OR discarded_at IS NULL)
 );
-COMMENT ON TABLE outbox.quarantine IS 'Events that did not match the schema of their type, and what was decided about them';
+COMMENT ON TABLE outbox.quarantine IS
+    'Events that did not match the schema of their type or cannot be read, and what was decided about them';
 COMMENT ON COLUMN outbox.quarantine.event_seq IS 'events.seq';
-COMMENT ON COLUMN outbox.quarantine.reason IS 'Where the payload does not match, and what is expected there; no value of it';
+COMMENT ON COLUMN outbox.quarantine.reason IS
+    'Where the payload does not match, and what is expected there; or what cannot be read; no value of it';
 COMMENT ON COLUMN outbox.quarantine.quarantined_at IS 'When it was held back';
 COMMENT ON COLUMN outbox.quarantine.released_at IS 'When somebody had it delivered after all';
 COMMENT ON COLUMN outbox.quarantine.discarded_at IS 'When somebody decided that it is not to be delivered';
@@ -62,7 +64,8 @@ COMMENT ON VIEW outbox.quarantined_events IS 'One row per event that is held bac
 COMMENT ON COLUMN outbox.quarantined_events.event_id IS 'events.id';
 COMMENT ON COLUMN outbox.quarantined_events.event_type IS 'events.type';
 COMMENT ON COLUMN outbox.quarantined_events.tenant IS 'events.tenant';
-COMMENT ON COLUMN outbox.quarantined_events.reason IS 'Where the payload does not match, and what is expected there';
+COMMENT ON COLUMN outbox.quarantined_events.reason IS
+    'Where the payload does not match, and what is expected there; or what cannot be read';
 COMMENT ON COLUMN outbox.quarantined_events.quarantined_at IS 'When it was held back';
 
 CREATE FUNCTION outbox.release(event text) RETURNS void
@@ -102,7 +105,8 @@ REVOKE ALL ON FUNCTION outbox.before_event_type_change(), outbox.release(text), 
 GRANT EXECUTE ON FUNCTION outbox.release(text), outbox.discard(text) TO outbox_admin;
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.event_types TO outbox_admin;
 GRANT SELECT ON outbox.event_types TO outbox_daemon, outbox_reader;
-GRANT SELECT, INSERT, DELETE ON outbox.quarantine TO outbox_daemon;
+GRANT SELECT, INSERT, UPDATE (reason, quarantined_at, released_at, discarded_at), DELETE
+    ON outbox.quarantine TO outbox_daemon;
 GRANT SELECT ON outbox.quarantine TO outbox_admin;
 GRANT SELECT ON outbox.quarantined_events TO outbox_admin, outbox_daemon, outbox_reader;
 

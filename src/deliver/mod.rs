@@ -1,12 +1,13 @@
 //! Delivering: leased deliveries become requests, and requests become records.
 
 pub mod lanes;
+mod payloads;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{Notify, RwLock as AsyncRwLock, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, RwLock as AsyncRwLock, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,17 +20,17 @@ use crate::outcome::{Outcome, Reply};
 use crate::profile::{Rendered, Unsatisfied};
 use crate::send::{Request, Sender};
 use crate::store::Store;
+use crate::store::claim::NoEvent;
 use crate::store::error::StoreError;
 use crate::store::record::Attempt;
 use lanes::Lanes;
+use payloads::{Payloads, Unloaded};
 
 /// Left of a lease when its request is due to be over: time to record the outcome.
 const RECORDING: Duration = Duration::from_secs(5);
 /// Before a delivery that could not be sent is tried again, so that a reason that stays does not
 /// make a busy loop.
 const UNSENT_PAUSE: Duration = Duration::from_secs(1);
-/// Payloads loaded one by one, in memory at once.
-const LARGE_PAYLOADS: usize = 32;
 
 /// What becomes of a leased delivery, on its way to the database.
 #[derive(Debug)]
@@ -38,8 +39,8 @@ pub enum Ended {
     Attempted(Box<Attempt>),
     /// No request was made; somebody may make it after this pause.
     Unsent(Lease, Duration),
-    /// Its event is gone.
-    Vanished(Lease),
+    /// There is no event to deliver.
+    NoEvent(Lease, NoEvent),
     /// Nothing ended; whoever sent this hears when all before it is in the database.
     Flushed(oneshot::Sender<()>),
 }
@@ -65,9 +66,9 @@ pub struct Deliverer {
     pub leasing: AsyncRwLock<()>,
     /// Set when a transaction that takes leases failed: it may have been committed all the same.
     pub in_doubt: AtomicBool,
+    payloads: Payloads,
     store: Store,
     ended: mpsc::Sender<Ended>,
-    large_payloads: Semaphore,
     /// The requests under way.
     pub requests: TaskTracker,
     /// Ends them.
@@ -104,9 +105,9 @@ impl Deliverer {
             metrics: parts.metrics,
             leasing: AsyncRwLock::new(()),
             in_doubt: AtomicBool::new(false),
+            payloads: Payloads::new(parts.store.clone()),
             store: parts.store,
             ended: parts.ended,
-            large_payloads: Semaphore::new(LARGE_PAYLOADS),
             requests: TaskTracker::new(),
             abort: CancellationToken::new(),
         }
@@ -229,7 +230,7 @@ impl Deliverer {
         let Some(payload) = &job.event.payload else {
             return self.attempt_large(&job, &endpoint, timeout, &config).await;
         };
-        self.request(&job, &endpoint, payload, timeout, &config).await
+        self.request(&job, &endpoint, Ok(payload), timeout, &config).await
     }
 
     /// Whether a request may be made under the lease, and can be recorded before it ends.
@@ -238,7 +239,7 @@ impl Deliverer {
         ours && Instant::now() + timeout + RECORDING < job.lease_ends
     }
 
-    /// Loads the payload first. The permit bounds how many are in memory.
+    /// Loads the payload first.
     async fn attempt_large(
         &self,
         job: &Job,
@@ -246,13 +247,17 @@ impl Deliverer {
         timeout: Duration,
         config: &Config,
     ) -> Ended {
-        let _permit = self.large_payloads.acquire().await;
-        match self.store.load_payload(job.event.seq).await {
+        match self.payloads.load(job.event.seq).await {
             // Waiting and loading took time.
-            Ok(Some(_)) if !self.still_holds(job, timeout) => unsent(job),
-            Ok(Some(payload)) => self.request(job, endpoint, &payload, timeout, config).await,
-            Ok(None) => Ended::Vanished(job.lease()),
-            Err(error) => {
+            Ok(_) if !self.still_holds(job, timeout) => unsent(job),
+            Ok((payload, _room)) => {
+                self.request(job, endpoint, Ok(&payload), timeout, config).await
+            }
+            Err(Unloaded::Gone) => Ended::NoEvent(job.lease(), NoEvent::Gone),
+            Err(Unloaded::Hopeless(why)) => {
+                self.request(job, endpoint, Err(why), timeout, config).await
+            }
+            Err(Unloaded::Failed(error)) => {
                 self.metrics.db_errors.inc();
                 tracing::warn!(event_id = job.event.id, %error, "cannot load the payload");
                 unsent(job)
@@ -264,7 +269,7 @@ impl Deliverer {
         &self,
         job: &Job,
         endpoint: &Endpoint,
-        payload: &[u8],
+        payload: Result<&[u8], String>,
         timeout: Duration,
         config: &Config,
     ) -> Ended {
@@ -272,7 +277,10 @@ impl Deliverer {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall_ms = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
         let started = Instant::now();
-        let rendered = endpoint.render(event, payload, started, wall_ms);
+        let rendered = match payload {
+            Ok(payload) => endpoint.render(event, payload, started, wall_ms),
+            Err(why) => Err(Unsatisfied::Payload(why)),
+        };
         if job.attempt == 1 {
             let since_created = wall.as_micros() as f64 - event.created_us as f64;
             self.metrics.first_attempt_delay.observe((since_created / 1e6).max(0.0));

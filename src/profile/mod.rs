@@ -103,6 +103,9 @@ pub enum Unsatisfied {
     /// The members of the payload are wanted, and it has none by its nature.
     #[error("{UNSENT}: the profile needs a payload that is a JSON object, and it is none")]
     NotAnObject,
+    /// There is no payload to send.
+    #[error("{UNSENT}: {0}")]
+    Payload(String),
     /// A header with something that no header can carry.
     #[error("{UNSENT}: the value of header {0} would not be printable ASCII")]
     Header(String),
@@ -210,7 +213,11 @@ impl Profile {
             };
             headers.push((name.as_str(), value));
         }
-        headers.push((ID_HEADER, Cow::Borrowed(sending.event.id.as_str())));
+        let id = sending.event.id.as_str();
+        if !is_printable(id.as_bytes()) {
+            return Err(Unsatisfied::Header(ID_HEADER.to_owned()));
+        }
+        headers.push((ID_HEADER, Cow::Borrowed(id)));
         for group in &self.groups {
             if let Place::Header(name) = group.place(&self.rules) {
                 let value = group.value(&self.rules, keys, now, &context)?;
@@ -253,8 +260,12 @@ pub fn is_same_header(one: &str, other: &str) -> bool {
     one.len() == other.len() && one.bytes().map(plain).eq(other.bytes().map(plain))
 }
 
+fn is_printable(value: &[u8]) -> bool {
+    value.iter().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
 fn header_value(name: &str, value: Vec<u8>) -> Result<String, Unsatisfied> {
-    let printable = value.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    let printable = is_printable(&value);
     // What is printable ASCII is a text.
     String::from_utf8(value)
         .ok()

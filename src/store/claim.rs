@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::error::StoreError;
 use super::fan_out::{INLINE_PAYLOAD_BYTES, read_payload};
-use super::{Store, micros};
+use super::{Param, Store, micros};
 use crate::endpoint::EndpointKey;
 use crate::event::Event;
 
@@ -22,13 +23,53 @@ pub struct Claimed {
     pub attempt: i32,
     /// Failed attempts before.
     pub failures: i32,
-    /// The event; `None` when somebody deleted it.
-    pub event: Option<Event>,
+    /// The event, or why there is none.
+    pub event: Result<Event, NoEvent>,
+}
+
+/// Why there is no event to deliver.
+#[derive(Debug)]
+pub enum NoEvent {
+    /// Somebody deleted it.
+    Gone,
+    /// It cannot be read.
+    Unreadable(String),
+}
+
+/// A payload that was loaded alone.
+#[derive(Debug)]
+pub enum Loaded {
+    /// The payload.
+    Payload(Bytes),
+    /// It is larger than was asked for: this many bytes.
+    Larger(i32),
+    /// Its event is gone.
+    Gone,
+}
+
+/// An event from the columns `id`, `type`, `tenant`, `live`, `created_us`, `payload`, the first of
+/// them at this place; `None` where there is none.
+pub(super) fn read_event(
+    row: &Row,
+    seq: i64,
+    first: usize,
+) -> Result<Option<Event>, tokio_postgres::Error> {
+    let Some(id) = row.try_get::<_, Option<String>>(first)? else { return Ok(None) };
+    Ok(Some(Event {
+        seq,
+        id,
+        event_type: row.try_get(first + 1)?,
+        tenant: row.try_get(first + 2)?,
+        live: row.try_get(first + 3)?,
+        created_us: row.try_get(first + 4)?,
+        payload: read_payload(row, first + 5)?,
+    }))
 }
 
 impl Store {
     /// Leases what is due, for each endpoint up to its own room. Also returns the time that the
-    /// leases count from.
+    /// leases count from. Where an event cannot be read, none comes along, and each is read apart
+    /// from the others.
     pub async fn claim(
         &self,
         endpoints: &[EndpointKey],
@@ -37,6 +78,29 @@ impl Store {
         lease: Duration,
     ) -> Result<(Instant, Vec<Claimed>), StoreError> {
         let leased_at = Instant::now();
+        let claim = |inline| self.lease(endpoints, room, holder, lease, inline);
+        let error = match claim(Some(INLINE_PAYLOAD_BYTES)).await {
+            Err(error) if error.is_of_a_row() => error,
+            claimed => return claimed.map(|claimed| (leased_at, claimed)),
+        };
+        tracing::warn!(%error, "a claim cannot be read; its events are read one by one");
+        let leased_at = Instant::now();
+        let mut claimed = claim(None).await?;
+        for one in &mut claimed {
+            one.event = self.event_alone(one.event_seq).await?;
+        }
+        Ok((leased_at, claimed))
+    }
+
+    /// Without a size for the payloads that come along, no event does.
+    async fn lease(
+        &self,
+        endpoints: &[EndpointKey],
+        room: &[i32],
+        holder: i32,
+        lease: Duration,
+        inline: Option<i32>,
+    ) -> Result<Vec<Claimed>, StoreError> {
         let rows = self
             .work(
                 include_str!("../../sql/claim.sql"),
@@ -45,35 +109,39 @@ impl Store {
                     (&room, Type::INT4_ARRAY),
                     (&holder, Type::INT4),
                     (&micros(lease), Type::INT8),
-                    (&INLINE_PAYLOAD_BYTES, Type::INT4),
+                    (&inline, Type::INT4),
                 ],
             )
             .await?;
         failpoint!("claim.after_commit"?);
-        let read = |row: &tokio_postgres::Row| {
-            let seq: i64 = row.try_get(0)?;
-            let event = match row.try_get::<_, Option<String>>(4)? {
-                None => None,
-                Some(id) => Some(Event {
-                    seq,
-                    id,
-                    event_type: row.try_get(5)?,
-                    tenant: row.try_get(6)?,
-                    live: row.try_get(7)?,
-                    created_us: row.try_get(8)?,
-                    payload: read_payload(row, 9)?,
-                }),
-            };
-            Ok(Claimed {
-                event_seq: seq,
-                endpoint: row.try_get(1)?,
-                attempt: row.try_get(2)?,
-                failures: row.try_get(3)?,
-                event,
+        rows.iter()
+            .map(|row| {
+                let event_seq: i64 = row.try_get(0)?;
+                Ok(Claimed {
+                    event_seq,
+                    endpoint: row.try_get(1)?,
+                    attempt: row.try_get(2)?,
+                    failures: row.try_get(3)?,
+                    event: found(read_event(row, event_seq, 4).map_err(StoreError::from)),
+                })
             })
+            .collect()
+    }
+
+    /// One event without its payload.
+    async fn event_alone(&self, seq: i64) -> Result<Result<Event, NoEvent>, StoreError> {
+        let params: [Param<'_>; 2] = [(&seq, Type::INT8), (&-1, Type::INT4)];
+        let read = match self.work(include_str!("../../sql/event_read.sql"), &params).await {
+            Ok(rows) => match rows.first() {
+                Some(row) => read_event(row, seq, 0).map_err(StoreError::from),
+                None => Ok(None),
+            },
+            Err(error) => Err(error),
         };
-        let claimed: Result<Vec<Claimed>, tokio_postgres::Error> = rows.iter().map(read).collect();
-        Ok((leased_at, claimed?))
+        match read {
+            Err(error) if !error.is_of_a_row() => Err(error),
+            read => Ok(found(read)),
+        }
     }
 
     /// How long until the next delivery of each endpoint is due; zero when it is. Endpoints without
@@ -92,13 +160,21 @@ impl Store {
             .collect()
     }
 
-    /// The payload of one event; `None` when it is gone.
-    pub async fn load_payload(&self, event_seq: i64) -> Result<Option<Bytes>, StoreError> {
+    /// The payload of one event, if it is no larger than this.
+    pub async fn load_payload(&self, event_seq: i64, most: i32) -> Result<Loaded, StoreError> {
         let sql = include_str!("../../sql/load_payload.sql");
-        let rows = self.work(sql, &[(&event_seq, Type::INT8)]).await?;
-        match rows.first() {
-            Some(row) => Ok(read_payload(row, 0)?),
-            None => Ok(None),
-        }
+        let rows = self.work(sql, &[(&event_seq, Type::INT8), (&most, Type::INT4)]).await?;
+        let Some(row) = rows.first() else { return Ok(Loaded::Gone) };
+        Ok(match read_payload(row, 0)? {
+            Some(payload) => Loaded::Payload(payload),
+            None => Loaded::Larger(row.try_get(1)?),
+        })
+    }
+}
+
+fn found(read: Result<Option<Event>, StoreError>) -> Result<Event, NoEvent> {
+    match read {
+        Ok(event) => event.ok_or(NoEvent::Gone),
+        Err(error) => Err(NoEvent::Unreadable(error.to_string())),
     }
 }

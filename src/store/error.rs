@@ -2,9 +2,11 @@
 
 use std::error::Error as _;
 use std::fmt;
+use std::str::Utf8Error;
 
 use deadpool_postgres::PoolError;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::WasNull;
 
 /// A database operation that failed.
 #[derive(Debug)]
@@ -52,6 +54,22 @@ impl StoreError {
     pub fn is_bad_value(&self) -> bool {
         self.code()
             .is_some_and(|code| code.code().starts_with("22") || code.code().starts_with("23"))
+    }
+
+    /// Whether something that is stored, not the server, is at fault, so that trying the same again
+    /// fails again: a bad value, data that are damaged, or a value that cannot be had as what it
+    /// should be.
+    pub fn is_of_a_row(&self) -> bool {
+        let Self::Database(error) = self else { return false };
+        let damaged = [
+            SqlState::DATA_CORRUPTED,
+            SqlState::INDEX_CORRUPTED,
+            // An infinite number where a finite one is wanted.
+            SqlState::FEATURE_NOT_SUPPORTED,
+        ];
+        self.is_bad_value()
+            || error.code().is_some_and(|code| damaged.contains(code))
+            || error.source().is_some_and(|cause| cause.is::<WasNull>() || cause.is::<Utf8Error>())
     }
 
     /// What to do next, where that can be said.

@@ -18,6 +18,9 @@ use crate::event::Event;
 /// batch stays small in memory.
 pub const INLINE_PAYLOAD_BYTES: i32 = 16 * 1024;
 
+/// No payload is sent that is larger. The schema admits less, but a constraint can be dropped.
+pub const LARGEST_PAYLOAD_BYTES: i32 = 16 * 1024 * 1024;
+
 /// An event off the queue.
 #[derive(Debug)]
 pub struct Taken {
@@ -167,10 +170,12 @@ impl Batch {
     }
 
     /// The payload of one of its events that was too large to come along; `None` when the event is
-    /// gone. On the connection of the batch, which may be the only one.
+    /// gone, or its payload too large to be sent. On the connection of the batch, which may be the
+    /// only one.
     pub async fn payload(&mut self, seq: i64) -> Result<Option<Bytes>, StoreError> {
         let sql = include_str!("../../sql/load_payload.sql");
-        let rows = self.transaction.query(sql, &[(&seq, Type::INT8)]).await?;
+        let params: [Param<'_>; 2] = [(&seq, Type::INT8), (&LARGEST_PAYLOAD_BYTES, Type::INT4)];
+        let rows = self.transaction.query(sql, &params).await?;
         Ok(rows.first().map(|row| read_payload(row, 0)).transpose()?.flatten())
     }
 

@@ -30,6 +30,7 @@ pub mod migrate;
 pub mod record;
 pub mod sample;
 pub mod secrets;
+pub mod set_aside;
 pub mod sweep;
 mod tls;
 

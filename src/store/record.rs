@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::types::Type;
 
+use super::claim::NoEvent;
 use super::error::StoreError;
 use super::{Param, Store, micros};
 use crate::decide::Verdict;
@@ -151,11 +152,19 @@ impl Store {
         Ok(rows[0].try_get::<_, i64>(0)?.unsigned_abs())
     }
 
-    /// Ends a delivery whose event is gone.
-    pub async fn cancel_vanished(&self, lease: Lease) -> Result<(), StoreError> {
-        let sql = "SELECT outbox.cancel_work($1, 'the event is gone', $2)";
-        let params: [Param<'_>; 2] =
-            [(&lease.endpoint, Type::INT4), (&lease.event_seq, Type::INT8)];
+    /// Ends a delivery that has no event.
+    pub async fn cancel_without_event(
+        &self,
+        lease: Lease,
+        why: &NoEvent,
+    ) -> Result<(), StoreError> {
+        let reason = match why {
+            NoEvent::Gone => "the event is gone".to_owned(),
+            NoEvent::Unreadable(error) => format!("the event cannot be read: {error}"),
+        };
+        let sql = "SELECT outbox.cancel_work($1, $2, $3)";
+        let params: [Param<'_>; 3] =
+            [(&lease.endpoint, Type::INT4), (&reason, Type::TEXT), (&lease.event_seq, Type::INT8)];
         self.admin(sql, &params).await.map(drop)
     }
 

@@ -1,0 +1,92 @@
+//! Events that cannot be read or delivered: found one by one, and put into quarantine.
+
+use tokio_postgres::types::Type;
+
+use super::claim::read_event;
+use super::error::StoreError;
+use super::fan_out::LARGEST_PAYLOAD_BYTES;
+use super::{Param, Store, Transaction, WORK};
+
+/// Without a readable event among them, more unreadable ones than this are the database's fault.
+const MOST_ALONE: usize = 10;
+
+/// An event that cannot be read or delivered, and why.
+#[derive(Debug)]
+pub struct Unusable {
+    /// Its number.
+    pub seq: i64,
+    /// What the database says.
+    pub reason: String,
+}
+
+impl Store {
+    /// Reads each event that a batch would take off the queue, apart from the others, and puts those
+    /// into quarantine that cannot be read. Returns them.
+    ///
+    /// # Errors
+    /// Besides those of the database: when it reads none of many.
+    pub async fn set_aside_unreadable(
+        &self,
+        limit: i64,
+        from: i64,
+    ) -> Result<Vec<Unusable>, StoreError> {
+        let mut transaction = self.begin(WORK).await?;
+        let sql = include_str!("../../sql/fan_out_lock.sql");
+        let rows = transaction.query(sql, &[(&limit, Type::INT8), (&from, Type::INT8)]).await?;
+        let mut unusable = Vec::new();
+        for row in &rows {
+            let seq = row.try_get(0)?;
+            if let Some(error) = transaction.is_unreadable(seq).await? {
+                let reason = format!("the event cannot be read: {error}");
+                unusable.push(Unusable { seq, reason });
+            }
+        }
+        if unusable.is_empty() {
+            transaction.rollback().await?;
+            return Ok(unusable);
+        }
+        if unusable.len() == rows.len() && rows.len() > MOST_ALONE {
+            transaction.rollback().await?;
+            let (count, first) = (rows.len(), &unusable[0].reason);
+            return Err(StoreError::Unfit(format!("none of {count} events can be read; {first}")));
+        }
+        transaction.set_aside(&unusable).await?;
+        Ok(unusable)
+    }
+
+    /// Puts an event into quarantine that is on the queue.
+    pub async fn set_aside(&self, unusable: &Unusable) -> Result<(), StoreError> {
+        self.begin(WORK).await?.set_aside(std::slice::from_ref(unusable)).await
+    }
+}
+
+impl Transaction {
+    /// Why an event cannot be read, if so. The transaction goes on.
+    async fn is_unreadable(&mut self, seq: i64) -> Result<Option<StoreError>, StoreError> {
+        self.client().batch_execute("SAVEPOINT one").await?;
+        let params: [Param<'_>; 2] = [(&seq, Type::INT8), (&LARGEST_PAYLOAD_BYTES, Type::INT4)];
+        let rows = self.query(include_str!("../../sql/event_read.sql"), &params).await;
+        let read = rows.and_then(|rows| match rows.first() {
+            Some(row) => {
+                row.try_get::<_, Option<i32>>(6)?;
+                row.try_get::<_, Option<i64>>(7)?;
+                Ok(read_event(row, seq, 0).map(drop)?)
+            }
+            // Gone: there is nothing to read, and a batch leaves it out.
+            None => Ok(()),
+        });
+        let error = match read {
+            Err(error) if !error.is_of_a_row() => return Err(error),
+            read => read.err(),
+        };
+        self.client().batch_execute("ROLLBACK TO SAVEPOINT one").await?;
+        Ok(error)
+    }
+
+    async fn set_aside(self, unusable: &[Unusable]) -> Result<(), StoreError> {
+        let seqs: Vec<i64> = unusable.iter().map(|one| one.seq).collect();
+        let reasons: Vec<&str> = unusable.iter().map(|one| one.reason.as_str()).collect();
+        let sql = include_str!("../../sql/fan_out_set_aside.sql");
+        self.last(sql, &[(&seqs, Type::INT8_ARRAY), (&reasons, Type::TEXT_ARRAY)]).await.map(drop)
+    }
+}
