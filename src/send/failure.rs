@@ -2,6 +2,8 @@
 
 use std::error::Error as StdError;
 
+use rustls::InvalidMessage;
+
 use super::reply::{capped, printable};
 use super::resolver::{NoSuchName, Refused};
 use crate::outcome::Outcome;
@@ -14,6 +16,9 @@ pub fn describe(error: &reqwest::Error) -> String {
     }
     if let Some(unknown) = find::<NoSuchName>(error) {
         return capped(printable(unknown.to_string().as_bytes()));
+    }
+    if let Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) = find(error) {
+        return "what the receiver sent is not TLS: does it speak TLS on this port?".to_owned();
     }
     let mut parts: Vec<String> = Vec::new();
     let mut cause = StdError::source(error);

@@ -34,6 +34,9 @@ const IDLE: Duration = Duration::from_secs(4);
 const IDLE_PER_HOST: usize = 64;
 /// Header fields of a reply.
 const MAX_REPLY_HEADERS: usize = 64;
+/// What is added when the connection ended while a reply was awaited.
+const UNKNOWN_FATE: &str = "the event may have been received all the same";
+
 /// A request, signed and ready.
 #[derive(Debug)]
 pub struct Request<'a> {
@@ -164,9 +167,11 @@ impl Sender {
         if outcome == Outcome::TimeoutConnect {
             reply.error = Some(format!("no connection within {:?}", self.connect_timeout));
         }
-        let in_time = started.elapsed() < IDLE;
-        reply.closed_unanswered =
-            in_time && !error.is_connect() && failure::was_closed_unanswered(error);
+        if !error.is_connect() && failure::was_closed_unanswered(error) {
+            // Whoever reads it should look for a duplicate there.
+            reply.error = reply.error.map(|error| format!("{error}; {UNKNOWN_FATE}"));
+            reply.closed_unanswered = started.elapsed() < IDLE;
+        }
         reply
     }
 }

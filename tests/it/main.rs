@@ -45,5 +45,7 @@ mod commands;
 mod verifiers;
 /// TLS to receivers and to the database.
 mod tls;
+/// Hostile receivers, all at once, and what each of them comes to.
+mod zoo;
 /// The rules of the house: doors, floors, sizes.
 mod house;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -14,32 +14,37 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use crate::harness::{self, Database, TestDaemon};
 
 /// An authority of a test's own, and a file with its certificate.
-struct Authority {
+pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     file: PathBuf,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let name = format!("outboxd-test-ca-{:016x}", fastrand::u64(..));
+        params.distinguished_name.push(DnType::CommonName, &name);
         let key = KeyPair::generate().expect("a key");
         let issuer = CertifiedIssuer::self_signed(params, key).expect("a certificate");
-        let name = format!("outboxd-test-ca-{:016x}.pem", fastrand::u64(..));
-        let file = std::env::temp_dir().join(name);
+        let file = std::env::temp_dir().join(name + ".pem");
         std::fs::write(&file, issuer.pem()).expect("written");
         Self { issuer, file }
     }
 
     /// Certificate and key for a name or an address, as PEM.
-    fn certify(&self, name: &str) -> (String, String) {
-        let params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+    pub fn certify(&self, name: &str) -> (String, String) {
+        self.sign(&CertificateParams::new(vec![name.to_owned()]).expect("parameters"))
+    }
+
+    /// Certificate and key with these parameters, as PEM.
+    pub fn sign(&self, params: &CertificateParams) -> (String, String) {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         (certificate.pem(), key.serialize_pem())
     }
 
-    fn path(&self) -> &str {
+    pub fn path(&self) -> &str {
         self.file.to_str().expect("UTF-8")
     }
 }
