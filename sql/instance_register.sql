@@ -1,7 +1,9 @@
 -- instance_register: a new holder of leases. The lock is taken before the row can be seen, or a peer
--- could find the row without its lock.
+-- could find the row without its lock. Also returns which session holds it.
 -- $1 text: host; $2 int: process id; $3 text: version; $4 boolean: hold the lock
 WITH born AS (
     INSERT INTO outbox.instances (host, pid, version, locked) VALUES ($1, $2, $3, $4) RETURNING id
 )
-SELECT id, CASE WHEN $4 THEN pg_try_advisory_lock(hashtext('outboxd'), id) ELSE true END AS held FROM born
+SELECT id, CASE WHEN $4 THEN pg_try_advisory_lock(hashtext('outboxd'), id) ELSE true END AS held,
+       pg_backend_pid() AS backend
+FROM born

@@ -1,5 +1,6 @@
 //! The presence loop: this daemon's place among others, and the leases of those that died.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,17 +14,18 @@ use crate::deliver::Deliverer;
 use crate::health::Health;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::instance::{Identity, Presence};
+use crate::store::instance::{ANSWER, Identity, Place, Presence};
 
 /// Between two signs of life; also how soon the death of another daemon is noticed.
 const BEAT: Duration = Duration::from_secs(1);
 /// How long this daemon must have been here before it declares others dead: after an outage of the
 /// database all of them have been silent, and need time to come back.
 const SETTLED: Duration = Duration::from_secs(5);
-/// Longest wait for the answer to a sign of life.
-const ANSWER: Duration = Duration::from_secs(10);
 /// Longest wait for the recorder when leases are compared.
 const RECONCILE: Duration = Duration::from_secs(10);
+/// When leases that were in doubt are compared again: the server may have gone on with a statement
+/// whose answer nobody waited for, until its own time limit.
+const AFTERMATH: Duration = Duration::from_secs(35);
 
 /// What presence works with.
 pub struct PresenceLoop {
@@ -51,7 +53,7 @@ impl PresenceLoop {
             let error = match self.join(before).await {
                 Ok(presence) => {
                     backoff.reset();
-                    before = Some(presence.id);
+                    before = Some(presence.place);
                     match self.stay(&presence, &stop).await {
                         Ok(()) => return Some(presence),
                         Err(error) => error,
@@ -59,6 +61,10 @@ impl PresenceLoop {
                 }
                 Err(error) => error,
             };
+            if matches!(error, StoreError::Silent(_)) {
+                // What went with it is lost as well: each would have to find out by itself.
+                self.store.give_up();
+            }
             // Until the lock is held again, nobody knows whose the leases are.
             self.deliverer.lanes().suspend(true);
             self.holder.send_replace(None);
@@ -71,25 +77,29 @@ impl PresenceLoop {
         }
     }
 
-    async fn join(&self, before: Option<i32>) -> Result<Presence, StoreError> {
+    async fn join(&self, before: Option<Place>) -> Result<Presence, StoreError> {
         failpoint!("presence.before_join"?);
-        let facts = self.store.facts().await?;
+        let facts = in_time(ANSWER, self.store.facts()).await?;
         if let Some(why) = facts.not_yet() {
             return Err(StoreError::Unfit(why.to_owned()));
         }
-        let pooled = self.store.is_pooled().await?;
+        let pooled = match before {
+            Some(before) => before.is_pooled(),
+            None => self.store.is_pooled().await?,
+        };
         let presence = self.store.join(&self.identity, before, pooled).await?;
-        if before == Some(presence.id) {
+        let id = presence.place.id;
+        if before.is_some_and(|before| before.id == id) {
             self.reconcile(&presence).await?;
         } else {
-            tracing::info!(instance = presence.id, pooled, "registered");
-            let others = self.deliverer.lanes().take_other_holders(presence.id);
+            tracing::info!(instance = id, pooled, "registered");
+            let others = self.deliverer.lanes().take_other_holders(id);
             self.deliverer.give_back(others).await;
         }
         failpoint!("presence.joined"?);
         // The database may be another than before, with fewer changes than were seen.
-        self.catalogue.reload().await?;
-        self.holder.send_replace(Some(presence.id));
+        in_time(RECONCILE, self.catalogue.reload()).await?;
+        self.holder.send_replace(Some(id));
         self.deliverer.lanes().suspend(false);
         self.deliverer.pump();
         self.health.ready();
@@ -98,25 +108,56 @@ impl PresenceLoop {
 
     /// Until told to stop, or the database fails, or somebody declares this daemon dead.
     async fn stay(&self, presence: &Presence, stop: &CancellationToken) -> Result<(), StoreError> {
-        let joined = Instant::now();
+        // What a sign of life is followed by can take long; the next one does not wait for it.
+        let (alive, heard) = watch::channel(1);
+        let failed: Result<Infallible, StoreError> = tokio::select! {
+            failed = self.live(presence, alive) => failed,
+            failed = self.look_after(presence, heard) => failed,
+            () = stop.cancelled() => return Ok(()),
+        };
+        match failed {
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Signs of life; tells how many daemons live.
+    async fn live(
+        &self,
+        presence: &Presence,
+        alive: watch::Sender<i64>,
+    ) -> Result<Infallible, StoreError> {
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(BEAT) => {}
-                () = stop.cancelled() => return Ok(()),
-            }
-            let beaten = tokio::time::timeout(ANSWER, presence.beat(&self.store)).await;
-            let Ok(alive) = beaten else {
-                return Err(StoreError::Pool(format!("no answer within {ANSWER:?}")));
-            };
-            let Some(alive) = alive? else {
+            tokio::time::sleep(BEAT).await;
+            let Some(found) = presence.beat(&self.store).await? else {
                 let why = "another daemon declared this one dead, and has its leases";
                 return Err(StoreError::Unfit(why.to_owned()));
             };
+            alive.send_replace(found);
+        }
+    }
+
+    /// What follows from being alive.
+    async fn look_after(
+        &self,
+        presence: &Presence,
+        mut heard: watch::Receiver<i64>,
+    ) -> Result<Infallible, StoreError> {
+        let joined = Instant::now();
+        let mut doubted = Some(joined);
+        loop {
+            // Without one the other half ends, and this with it.
+            heard.changed().await.ok();
+            let alive = *heard.borrow_and_update();
             self.catalogue.share_among(usize::try_from(alive).unwrap_or(1)).await?;
             if joined.elapsed() >= SETTLED {
                 self.bury(presence).await?;
             }
             if self.deliverer.in_doubt.swap(false, Ordering::Relaxed) {
+                doubted = Some(Instant::now());
+                self.reconcile(presence).await?;
+            }
+            if doubted.is_some_and(|at| at.elapsed() >= AFTERMATH) {
+                doubted = None;
                 self.reconcile(presence).await?;
             }
         }
@@ -124,7 +165,8 @@ impl PresenceLoop {
 
     async fn reconcile(&self, presence: &Presence) -> Result<(), StoreError> {
         failpoint!("presence.before_reconcile"?);
-        let reconciled = tokio::time::timeout(RECONCILE, self.deliverer.reconcile(presence.id));
+        let reconciled =
+            tokio::time::timeout(RECONCILE, self.deliverer.reconcile(presence.place.id));
         let Ok(released) = reconciled.await else {
             return Err(StoreError::Pool("the last outcomes are not recorded yet".to_owned()));
         };
@@ -139,7 +181,7 @@ impl PresenceLoop {
 
     async fn bury(&self, presence: &Presence) -> Result<(), StoreError> {
         failpoint!("presence.before_bury"?);
-        let buried = self.store.bury(presence.id).await?;
+        let buried = self.store.bury(presence.place.id).await?;
         failpoint!("presence.after_bury"?);
         if buried.dead > 0 {
             tracing::warn!(released = buried.released, "took over the leases of a dead daemon");
@@ -148,4 +190,12 @@ impl PresenceLoop {
         }
         Ok(())
     }
+}
+
+/// Waits for an answer, but not for ever.
+async fn in_time<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(limit, answer).await.unwrap_or(Err(StoreError::Silent(limit)))
 }

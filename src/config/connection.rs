@@ -110,6 +110,11 @@ impl ConnectionString {
         self.tokio.clone()
     }
 
+    /// The same for each server by itself, in their order.
+    pub fn each_server(&self) -> Vec<tokio_postgres::Config> {
+        session::each(&self.params)
+    }
+
     /// The hosts and ports that it names, socket directories left out.
     pub fn hosts(&self) -> Vec<(String, u16)> {
         servers(&self.params)

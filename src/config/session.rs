@@ -41,6 +41,29 @@ pub(super) fn build(params: &Params) -> Result<(tokio_postgres::Config, Tls), Ve
     if reader.reasons.is_empty() { Ok((config, tls)) } else { Err(reader.reasons) }
 }
 
+/// The settings of each server by itself; the whole has been judged already.
+pub(super) fn each(params: &Params) -> Vec<tokio_postgres::Config> {
+    let servers = servers(params);
+    let addresses: Vec<&str> = params
+        .get("hostaddr")
+        .map_or_else(Vec::new, |addresses| addresses.split(',').map(str::trim).collect());
+    let one = |(index, (host, port)): (usize, &(&str, &str))| {
+        let mut own = params.clone();
+        own.insert("port", (*port).to_owned());
+        if own.contains_key("host") {
+            own.insert("host", (*host).to_owned());
+        }
+        if let Some(address) = addresses.get(index) {
+            own.insert("hostaddr", (*address).to_owned());
+        }
+        if servers.len() > 1 {
+            own.entry("target_session_attrs").or_insert_with(|| "read-write".to_owned());
+        }
+        build(&own).ok().map(|(config, _)| config)
+    };
+    servers.iter().enumerate().filter_map(one).collect()
+}
+
 struct Reader<'a> {
     params: &'a Params,
     reasons: Vec<String>,

@@ -3,8 +3,9 @@
 use std::error::Error as _;
 use std::fmt;
 use std::str::Utf8Error;
+use std::time::Duration;
 
-use deadpool_postgres::PoolError;
+use deadpool::managed::PoolError;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::WasNull;
 
@@ -15,6 +16,8 @@ pub enum StoreError {
     Database(tokio_postgres::Error),
     /// No connection came free, or none could be made, in time.
     Pool(String),
+    /// No answer came in time.
+    Silent(Duration),
     /// The TLS material of the connection string cannot be used.
     Tls(String),
     /// The database is not one that outboxd can run on as it is: what, and the mend.
@@ -34,7 +37,7 @@ impl StoreError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Tls(_) | Self::Unfit(_) => true,
-            Self::Pool(_) => false,
+            Self::Pool(_) | Self::Silent(_) => false,
             Self::Database(_) => self.code().is_some_and(|code| {
                 [
                     SqlState::INVALID_PASSWORD,
@@ -103,6 +106,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pool(text) | Self::Tls(text) | Self::Unfit(text) => f.write_str(text)?,
+            Self::Silent(limit) => write!(f, "no answer within {limit:?}")?,
             Self::Database(error) => {
                 if let Some(db) = error.as_db_error() {
                     write!(f, "{} (SQLSTATE {})", db.message(), db.code().code())?;
@@ -135,10 +139,10 @@ impl From<tokio_postgres::Error> for StoreError {
     }
 }
 
-impl From<PoolError> for StoreError {
-    fn from(error: PoolError) -> Self {
+impl From<PoolError<StoreError>> for StoreError {
+    fn from(error: PoolError<StoreError>) -> Self {
         match error {
-            PoolError::Backend(error) => Self::Database(error),
+            PoolError::Backend(error) => error,
             PoolError::Timeout(_) => Self::Pool(
                 "no database connection came free in time; raise database.pool_size if this stays"
                     .to_owned(),

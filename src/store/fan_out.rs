@@ -61,7 +61,7 @@ impl Store {
     pub async fn peek_events(&self) -> Result<(i64, bool), StoreError> {
         let client = self.pool.get().await?;
         let sql = include_str!("../../sql/fan_out_peek.sql");
-        let row = match client.query_typed_one(sql, &[]).await {
+        let row = match client.answered(WORK.limit, client.query_typed_one(sql, &[])).await {
             // The role or the database has a time limit that is too short: under our own then.
             Err(error) if error.code() == Some(&SqlState::QUERY_CANCELED) => {
                 drop(client);

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
+use super::connect::Connection;
 use super::error::StoreError;
 use super::{ADMIN, Param, Store};
 
@@ -13,10 +13,17 @@ use super::{ADMIN, Param, Store};
 const POOLER_WAIT: Duration = Duration::from_secs(5);
 
 /// The settings of the session that holds the lock, which is ours alone. A sign of life a second
-/// need not wait for the disk, and a default that ends idle sessions must not end this one.
+/// need not wait for the disk, and a default that ends idle sessions must not end this one. When the
+/// daemon's machine vanishes, nobody tells the server: it has to ask, or the lock would be held for
+/// hours.
 const PRESENCE: &str = "SET synchronous_commit = off; SET statement_timeout = '30s'; \
     SET lock_timeout = '10s'; SET idle_session_timeout = 0; \
-    SET default_transaction_isolation = 'read committed'; SET search_path = pg_catalog, pg_temp";
+    SET default_transaction_isolation = 'read committed'; SET search_path = pg_catalog, pg_temp; \
+    SET tcp_keepalives_idle = 4; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; \
+    SET tcp_user_timeout = '10s'";
+
+/// Longest wait for an answer that says whose leases are whose.
+pub const ANSWER: Duration = Duration::from_secs(5);
 
 /// Who registers.
 #[derive(Clone, Debug)]
@@ -30,9 +37,25 @@ pub struct Identity {
 /// The connection that holds this daemon's lock. While it lives, no other daemon takes its leases
 /// before they end. Behind a pooler there is no such connection, and leases end by time alone.
 pub struct Presence {
-    client: Option<Client>,
+    client: Option<Connection>,
+    /// Whom the leases belong to.
+    pub place: Place,
+}
+
+/// A daemon's place among others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
     /// The instance number: the holder of its leases.
     pub id: i32,
+    /// The process of the server that holds the lock.
+    backend: i32,
+}
+
+impl Place {
+    /// Whether a pooler is in between, and nothing is locked.
+    pub fn is_pooled(self) -> bool {
+        self.backend == 0
+    }
 }
 
 /// What a look at the dead found.
@@ -49,7 +72,7 @@ impl Store {
     pub async fn join(
         &self,
         identity: &Identity,
-        before: Option<i32>,
+        before: Option<Place>,
         pooled: bool,
     ) -> Result<Presence, StoreError> {
         let version = env!("CARGO_PKG_VERSION");
@@ -62,15 +85,18 @@ impl Store {
                 (&false, Type::BOOL),
             ];
             let rows = self.admin(sql, &params).await?;
-            return Ok(Presence { client: None, id: rows[0].try_get(0)? });
+            let place = Place { id: rows[0].try_get(0)?, backend: 0 };
+            return Ok(Presence { client: None, place });
         }
         let client = self.dedicated().await?;
-        client.batch_execute(PRESENCE).await?;
-        if let Some(id) = before {
+        client.answered(ANSWER, client.batch_execute(PRESENCE)).await?;
+        if let Some(Place { id, backend }) = before {
+            let params: [Param<'_>; 2] = [(&id, Type::INT4), (&backend, Type::INT4)];
             let sql = include_str!("../../sql/instance_rejoin.sql");
-            let row = client.query_typed_one(sql, &[(&id, Type::INT4)]).await?;
+            let row = client.answered(ANSWER, client.query_typed_one(sql, &params)).await?;
             if row.try_get(0)? {
-                return Ok(Presence { client: Some(client), id });
+                let place = Place { id, backend: row.try_get(1)? };
+                return Ok(Presence { client: Some(client), place });
             }
         }
         let params: [Param<'_>; 4] = [
@@ -79,8 +105,9 @@ impl Store {
             (&version, Type::TEXT),
             (&true, Type::BOOL),
         ];
-        let row = client.query_typed_one(sql, &params).await?;
-        Ok(Presence { id: row.try_get(0)?, client: Some(client) })
+        let row = client.answered(ANSWER, client.query_typed_one(sql, &params)).await?;
+        let place = Place { id: row.try_get(0)?, backend: row.try_get(2)? };
+        Ok(Presence { client: Some(client), place })
     }
 
     /// Releases what dead daemons had leased.
@@ -97,17 +124,23 @@ impl Store {
         let clients = [self.dedicated().await?, self.dedicated().await?];
         let mut pids = [Vec::new(), Vec::new()];
         for order in [[0, 1], [1, 0], [0, 1], [1, 0]] {
-            clients[order[0]].batch_execute(ADMIN).await?;
-            let begun =
-                tokio::time::timeout(POOLER_WAIT, clients[order[1]].batch_execute(ADMIN)).await;
-            let Ok(begun) = begun else { return Ok(true) };
-            begun?;
+            let [first, second] = order.map(|turn| &clients[turn]);
+            first.answered(ANSWER, first.batch_execute(ADMIN.sql)).await?;
+            match second.answered(POOLER_WAIT, second.batch_execute(ADMIN.sql)).await {
+                // As long as the first is heard, it is what keeps the second waiting.
+                Err(StoreError::Silent(_)) => {
+                    first.answered(ANSWER, first.batch_execute("ROLLBACK")).await?;
+                    return Ok(true);
+                }
+                begun => begun?,
+            }
             for turn in order {
-                let row = clients[turn].query_typed_one("SELECT pg_backend_pid()", &[]).await?;
-                pids[turn].push(row.try_get::<_, i32>(0)?);
+                let client = &clients[turn];
+                let pid = client.query_typed_one("SELECT pg_backend_pid()", &[]);
+                pids[turn].push(client.answered(ANSWER, pid).await?.try_get::<_, i32>(0)?);
             }
             for client in &clients {
-                client.batch_execute("COMMIT").await?;
+                client.answered(ANSWER, client.batch_execute("COMMIT")).await?;
             }
         }
         Ok(pids.iter().any(|seen| seen.iter().any(|pid| *pid != seen[0])))
@@ -118,11 +151,15 @@ impl Presence {
     /// A sign of life. Returns how many daemons live; `None` when this one was declared dead.
     pub async fn beat(&self, store: &Store) -> Result<Option<i64>, StoreError> {
         let sql = include_str!("../../sql/instance_beat.sql");
-        let params: [Param<'_>; 1] = [(&self.id, Type::INT4)];
+        let params: [Param<'_>; 1] = [(&self.place.id, Type::INT4)];
         let rows = match &self.client {
             // On the connection that holds the lock, so that its loss is noticed.
-            Some(client) => client.query_typed(sql, &params).await?,
-            None => store.work(sql, &params).await?,
+            Some(client) => client.answered(ANSWER, client.query_typed(sql, &params)).await?,
+            None => {
+                // A connection of the pool has to come free first.
+                let beaten = tokio::time::timeout(2 * ANSWER, store.work(sql, &params)).await;
+                beaten.unwrap_or(Err(StoreError::Silent(2 * ANSWER)))?
+            }
         };
         Ok(rows.first().map(|row| row.try_get(0)).transpose()?)
     }
@@ -130,6 +167,6 @@ impl Presence {
     /// Leaves in order; there are no leases left.
     pub async fn leave(self, store: &Store) -> Result<(), StoreError> {
         let sql = include_str!("../../sql/instance_leave.sql");
-        store.work(sql, &[(&self.id, Type::INT4)]).await.map(drop)
+        store.work(sql, &[(&self.place.id, Type::INT4)]).await.map(drop)
     }
 }

@@ -10,13 +10,14 @@ macro_rules! opening {
     ($($setting:literal),*) => {
         concat!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp; \
-             SET LOCAL idle_in_transaction_session_timeout = '60s'",
+             SET LOCAL idle_in_transaction_session_timeout = '10s'",
             $("; SET LOCAL ", $setting),*
         )
     };
 }
 
 pub mod claim;
+mod connect;
 pub mod demo;
 pub mod endpoints;
 pub mod error;
@@ -36,37 +37,57 @@ mod tls;
 
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool::Runtime;
+use deadpool::managed::{Object, Pool};
 use futures_util::future::join;
+use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Row};
 
 use crate::config::connection::ConnectionString;
+use connect::{Connection, Connector};
 use error::StoreError;
 
-/// Longest wait for a connection, new or free.
+/// Longest wait for a free connection.
 const POOL_WAIT: Duration = Duration::from_secs(10);
+
+/// How a transaction begins.
+#[derive(Clone, Copy)]
+struct Opening {
+    sql: &'static str,
+    /// How long each of its answers is waited for: longer than the server's own limit, which is
+    /// what ends a statement as long as the server can be heard.
+    limit: Duration,
+}
 
 /// How the daemon's transactions begin. Losing the last outcomes to a crash of the database costs
 /// duplicates, never events, so they do not wait for the disk. The planner is held to the indexes
 /// the statements were written for: statistics of a queue are wrong most of the time.
-const WORK: &str = opening!(
-    "synchronous_commit = off",
-    "statement_timeout = '30s'",
-    "lock_timeout = '10s'",
-    "jit = off",
-    "enable_seqscan = off",
-    "enable_bitmapscan = off",
-    "enable_hashjoin = off",
-    "enable_mergejoin = off"
-);
+const WORK: Opening = Opening {
+    limit: Duration::from_secs(35),
+    sql: opening!(
+        "synchronous_commit = off",
+        "statement_timeout = '30s'",
+        "lock_timeout = '10s'",
+        "jit = off",
+        "enable_seqscan = off",
+        "enable_bitmapscan = off",
+        "enable_hashjoin = off",
+        "enable_mergejoin = off"
+    ),
+};
 
 /// How administrative transactions begin: durable, planned freely.
-const ADMIN: &str = opening!("statement_timeout = '60s'", "lock_timeout = '10s'", "jit = off");
+const ADMIN: Opening = Opening {
+    sql: opening!("statement_timeout = '60s'", "lock_timeout = '10s'", "jit = off"),
+    limit: Duration::from_secs(65),
+};
 
 /// How secrets are stored in another form: work that can be done again later must not hold up what
 /// comes after it.
-const BRIEF: &str = opening!("statement_timeout = '60s'", "lock_timeout = '250ms'", "jit = off");
+const BRIEF: Opening = Opening {
+    sql: opening!("statement_timeout = '60s'", "lock_timeout = '250ms'", "jit = off"),
+    limit: Duration::from_secs(65),
+};
 
 /// A parameter with its type, as unnamed statements need it.
 type Param<'a> = (&'a (dyn ToSql + Sync), Type);
@@ -74,7 +95,7 @@ type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 /// The database, behind a pool of connections.
 #[derive(Clone)]
 pub struct Store {
-    pool: Pool,
+    pool: Pool<Connector>,
     connection: ConnectionString,
 }
 
@@ -90,29 +111,25 @@ impl Store {
     /// # Errors
     /// When the TLS files of the connection string cannot be used.
     pub fn new(connection: &ConnectionString, pool_size: usize) -> Result<Self, StoreError> {
-        let manager = Manager::from_config(
-            connection.to_tokio(),
-            tls::connector(&connection.tls())?,
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
-        );
-        let pool = Pool::builder(manager)
+        // Connecting has its own limits.
+        let pool = Pool::builder(Connector::new(connection)?)
             .max_size(pool_size)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(POOL_WAIT))
-            .create_timeout(Some(POOL_WAIT))
-            .recycle_timeout(Some(POOL_WAIT))
             .build()
             .map_err(|error| StoreError::Pool(error.to_string()))?;
         Ok(Self { pool, connection: connection.clone() })
     }
 
-    /// A connection of its own, outside the pool, and the task that drives it.
-    async fn dedicated(&self) -> Result<Client, StoreError> {
-        let tls = tls::connector(&self.connection.tls())?;
-        let (client, connection) = self.connection.to_tokio().connect(tls).await?;
-        // Ends with the client; the client's next use tells of a lost connection.
-        tokio::spawn(async move { drop(connection.await) });
-        Ok(client)
+    /// A connection of its own, outside the pool.
+    async fn dedicated(&self) -> Result<Connection, StoreError> {
+        self.pool.manager().connect().await
+    }
+
+    /// The database is out of reach: nothing more is expected of any connection that was made so
+    /// far, and whatever waits for an answer fails now.
+    pub fn give_up(&self) {
+        self.pool.manager().give_up();
     }
 
     /// `user@host:port/database`, for messages.
@@ -131,9 +148,10 @@ impl Store {
         }
     }
 
-    async fn begin(&self, opening: &'static str) -> Result<Transaction, StoreError> {
+    async fn begin(&self, opening: Opening) -> Result<Transaction, StoreError> {
         let client = self.pool.get().await?;
-        Ok(Transaction { client: Some(client), opening: Some(opening) })
+        let Opening { sql, limit } = opening;
+        Ok(Transaction { client: Some(client), opening: Some(sql), limit })
     }
 
     /// One statement in a working transaction of its own: one round trip.
@@ -165,25 +183,29 @@ pub struct PoolStatus {
 /// Dropped before its end, it closes the connection rather than hand an open transaction to the
 /// next user of the pool.
 struct Transaction {
-    client: Option<Object>,
+    client: Option<Object<Connector>>,
     opening: Option<&'static str>,
+    limit: Duration,
 }
 
 impl Transaction {
-    fn client(&self) -> &Client {
+    fn client(&self) -> &Connection {
         self.client.as_ref().expect("taken only when the transaction ends or is dropped")
     }
 
     async fn query(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
         let Some(opening) = self.opening.take() else {
-            return Ok(self.client().query_typed(sql, params).await?);
+            let client = self.client();
+            return client.answered(self.limit, client.query_typed(sql, params)).await;
         };
         // Both are written before either answer is awaited: `join` polls in order.
         let client = self.client();
-        let (opened, rows) =
-            join(client.batch_execute(opening), client.query_typed(sql, params)).await;
-        opened?;
-        Ok(rows?)
+        let both = join(client.batch_execute(opening), client.query_typed(sql, params));
+        let both = async {
+            let (opened, rows) = both.await;
+            opened.and(rows)
+        };
+        client.answered(self.limit, both).await
     }
 
     /// The last statement, and the commit.
@@ -196,11 +218,10 @@ impl Transaction {
         let passed = async {
             failpoint!("store.committing");
         };
-        let (opened, (rows, (committed, ()))) = join(
-            open,
-            join(client.query_typed(sql, params), join(client.batch_execute("COMMIT"), passed)),
-        )
-        .await;
+        let end = join(client.batch_execute("COMMIT"), passed);
+        let all = join(open, join(client.query_typed(sql, params), end));
+        let answers = client.answered(self.limit, async { Ok(all.await) });
+        let (opened, (rows, (committed, ()))) = answers.await?;
         opened?;
         // After a failed statement the commit has rolled back, without an error of its own.
         let rows = match (rows, committed) {
@@ -216,13 +237,15 @@ impl Transaction {
     }
 
     async fn commit(mut self) -> Result<(), StoreError> {
-        self.client().batch_execute("COMMIT").await?;
+        let client = self.client();
+        client.answered(self.limit, client.batch_execute("COMMIT")).await?;
         self.client = None;
         Ok(())
     }
 
     async fn rollback(mut self) -> Result<(), StoreError> {
-        self.client().batch_execute("ROLLBACK").await?;
+        let client = self.client();
+        client.answered(self.limit, client.batch_execute("ROLLBACK")).await?;
         self.client = None;
         Ok(())
     }

@@ -5,7 +5,7 @@ use tokio_postgres::types::Type;
 
 use super::error::StoreError;
 use super::manage::{Query, Record};
-use super::{ADMIN, BRIEF, Store};
+use super::{ADMIN, BRIEF, Opening, Store};
 use crate::config::Secrets;
 use crate::seal::{Keyring, OpenError, SealError, is_sealed};
 use crate::sign::ed25519::{self, SigningKey};
@@ -188,7 +188,7 @@ impl Store {
     /// Stores secrets in another form; returns the numbers of those that had not changed.
     async fn restore(
         &self,
-        opening: &'static str,
+        opening: Opening,
         secrets: &[(Found, Stored)],
     ) -> Result<Vec<i64>, StoreError> {
         // Without a row the statement would change nothing, and yet tell the daemons of a change.
