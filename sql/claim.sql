@@ -1,14 +1,15 @@
 -- claim: leases due deliveries to the caller, each endpoint up to its own room, so that no endpoint
--- can fill the claim. A lease that ran out is taken over and its attempt closed as interrupted.
+-- can fill the claim. A lease that ran out is taken over and its attempt closed as interrupted. What is
+-- behind an earlier event of its key is not even looked at.
 -- $1 int[]: endpoint; $2 int[]: room of each; $3 int: holder; $4 bigint: lease in microseconds
 -- $5 int: largest payload in bytes to bring along; null: bring no event along
--- Serves itself from work_due (endpoint, due_at), work_pkey and events_pkey.
+-- Serves itself from work_due (endpoint, behind, due_at), work_pkey and events_pkey.
 WITH due AS MATERIALIZED (
     SELECT w.event_seq, w.endpoint, w.attempt, w.holder
     FROM unnest($1::int[], $2::int[]) AS r (endpoint, room)
     CROSS JOIN LATERAL (
         SELECT event_seq, endpoint, attempt, holder FROM outbox.work
-        WHERE endpoint = r.endpoint AND due_at <= statement_timestamp()
+        WHERE endpoint = r.endpoint AND NOT behind AND due_at <= statement_timestamp()
         ORDER BY due_at LIMIT r.room
         FOR UPDATE SKIP LOCKED
     ) w

@@ -3,5 +3,5 @@
 -- Serves itself from endpoints_url.
 SELECT outbox.subscribe(url => d.url, events => d.events, tenant => d.tenant,
                         profile => d.profile, secret => $2, name => d.name,
-                        live => d.live, description => d.description) AS id
+                        live => d.live, description => d.description, ordered => d.ordered) AS id
 FROM json_populate_record(NULL::outbox.endpoints, $1::json) d

@@ -14,6 +14,6 @@ SELECT r.revision, (SELECT max(seq) FROM outbox.queue) AS newest, e.seq, e.id, e
        (extract(epoch FROM e.deliver_after - statement_timestamp()) * 1000000)::bigint AS wait_us,
        -- The stored size first: a large payload is not read only to be measured.
        CASE WHEN pg_column_size(e.payload) <= $2 AND octet_length(e.payload::text) <= $2
-            THEN e.payload::text END AS payload
+            THEN e.payload::text END AS payload, e.key
 FROM outbox.endpoint_revision r
 LEFT JOIN (taken JOIN outbox.events e USING (seq)) ON true

@@ -21,6 +21,7 @@ use crate::fan_out::FanOut;
 use crate::guard::Policy;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::order::OrderLoop;
 use crate::presence::PresenceLoop;
 use crate::recorder::{self, Recorder};
 use crate::send::{Sender, SenderError};
@@ -312,6 +313,7 @@ impl Work {
             deliverer: deliverer.clone(),
             catalogue: catalogue.clone(),
         };
+        let order = OrderLoop { store: store.clone(), deliverer: deliverer.clone() };
         let reload = Reload {
             store: store.clone(),
             deliverer: deliverer.clone(),
@@ -325,6 +327,7 @@ impl Work {
             tokio::spawn(fan_out.run(stop.clone())),
             tokio::spawn(claim.run(stop.clone())),
             tokio::spawn(sweep.run(stop.clone())),
+            tokio::spawn(order.run(stop.clone())),
             tokio::spawn(reload.run(stop.clone())),
         ];
         stop.cancelled().await;
@@ -346,7 +349,7 @@ struct Drain {
 impl Drain {
     async fn run(
         self,
-        takers: [JoinHandle<()>; 5],
+        takers: [JoinHandle<()>; 6],
         (recorder, last): (JoinHandle<()>, CancellationToken),
         (presence, leave): (JoinHandle<Option<Presence>>, CancellationToken),
     ) {

@@ -139,9 +139,6 @@ impl Endpoint {
         let retry = retry.map_err(|error| format!("retry: {error}"))?;
         let success = row.success.as_deref().map(str::parse).transpose();
         let success = success.map_err(|error| format!("success: {error}"))?;
-        if row.ordered {
-            return Err("ordered: this version does not deliver in order".to_owned());
-        }
         if let Some(problem) = &row.secret_problem {
             return Err(format!("secret: {problem}"));
         }
@@ -235,6 +232,7 @@ struct Subscription {
     tenant: Option<String>,
     live: Option<bool>,
     takes_new: bool,
+    ordered: bool,
 }
 
 /// What was found out about rows, and that the database does not know yet.
@@ -257,6 +255,7 @@ pub struct Endpoints {
     subscriptions: HashMap<EndpointKey, Subscription>,
     states: HashMap<EndpointKey, (String, State)>,
     index: Index<EndpointKey>,
+    any_ordered: bool,
 }
 
 impl Endpoints {
@@ -266,7 +265,8 @@ impl Endpoints {
         rows: &'a [EndpointRow],
         rules: Rules<'_>,
     ) -> (Self, Judged<'a>) {
-        let mut endpoints = Self { revision, ..Self::default() };
+        let any_ordered = rows.iter().any(|row| row.ordered);
+        let mut endpoints = Self { revision, any_ordered, ..Self::default() };
         let mut patterns = Vec::with_capacity(rows.len());
         let mut judged = Judged::default();
         for row in rows {
@@ -298,6 +298,7 @@ impl Endpoints {
                     tenant: row.tenant.clone(),
                     live: row.live,
                     takes_new: row.active && state != State::Disabled,
+                    ordered: row.ordered,
                 },
             );
             endpoints.states.insert(row.key, (row.name.clone(), state));
@@ -337,6 +338,16 @@ impl Endpoints {
     /// Name and state of every endpoint.
     pub fn states(&self) -> impl Iterator<Item = (&str, State)> {
         self.states.values().map(|(name, state)| (name.as_str(), *state))
+    }
+
+    /// Whether the endpoint is owed the events of a key in their order.
+    pub fn is_ordered(&self, key: EndpointKey) -> bool {
+        self.subscriptions.get(&key).is_some_and(|s| s.ordered)
+    }
+
+    /// Whether any endpoint is.
+    pub fn any_ordered(&self) -> bool {
+        self.any_ordered
     }
 
     /// Whether the endpoint exists, in whatever state.

@@ -159,6 +159,9 @@ impl FanOut {
             return Ok(if fresh { Turn::Full } else { Turn::Empty });
         }
         pace.idle = false;
+        // Of all that leave the queue, those without a delivery and those held back too: others may
+        // wait for them.
+        let keys = if endpoints.any_ordered() { batch.keys() } else { Vec::new() };
         // Behind a backlog, every other batch is of what has come since: one large transaction
         // does not hold up those after it.
         let full = batch.taken.len() as i64 == pace.limit || fresh;
@@ -175,6 +178,7 @@ impl FanOut {
         pace.limit = (pace.limit * 2).min(BATCH_EVENTS);
         failpoint!("fan_out.before_commit");
         self.finish(batch, plan, pace, holder).await?;
+        self.deliverer.promote_keys(&keys).await;
         Ok(if full { Turn::Full } else { Turn::Some })
     }
 
@@ -183,7 +187,7 @@ impl FanOut {
         let mut plan = Plan::default();
         let mut found: Vec<EndpointKey> = Vec::new();
         let mut lanes = self.deliverer.lanes();
-        for (index, Taken { event, target, wait }) in taken.iter().enumerate() {
+        for (index, Taken { event, target, wait, key: order }) in taken.iter().enumerate() {
             match target {
                 Some(target) => {
                     found.clear();
@@ -198,7 +202,9 @@ impl FanOut {
                 plan.unmatched += 1;
             }
             for key in &found {
-                let may_lease = !unleased && wait.is_zero() && endpoints.ready(*key).is_some();
+                let ordered = order.is_some() && target.is_none() && endpoints.is_ordered(*key);
+                let may_lease =
+                    !unleased && !ordered && wait.is_zero() && endpoints.ready(*key).is_some();
                 let leased = may_lease
                     && match target {
                         Some(_) => lanes.reserve_ahead(*key),
@@ -208,9 +214,10 @@ impl FanOut {
                 plan.new.endpoint.push(*key);
                 plan.new.leased.push(leased);
                 plan.new.wait_us.push(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX));
+                plan.new.ordered.push(ordered);
                 if leased {
                     plan.leased.push(Leased { index, endpoint: *key, ahead: target.is_some() });
-                } else {
+                } else if !ordered {
                     plan.spilled.push((*key, *wait));
                 }
             }

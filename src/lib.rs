@@ -37,6 +37,7 @@ pub mod claim;
 pub mod recorder;
 pub mod presence;
 pub mod upkeep;
+pub mod order;
 pub mod sweep;
 pub mod admin;
 

@@ -147,6 +147,7 @@ impl Recorder {
         let ours: HashSet<(i64, EndpointKey)> = ours.into_iter().collect();
         // As they were when the attempts were made: one that is disabled below is counted too.
         let endpoints = self.deliverer.endpoints();
+        let mut ended_in_order = Vec::new();
         for attempt in attempts {
             let Attempt { lease, reply, verdict, .. } = attempt;
             if matches!(verdict, Verdict::Gone { .. }) {
@@ -157,6 +158,9 @@ impl Recorder {
                 self.deliverer.metrics.lost_leases.inc();
                 tracing::info!(?lease, outcome = reply.outcome.as_str(), "the lease was lost");
                 continue;
+            }
+            if !matches!(verdict, Verdict::Retry { .. }) && endpoints.is_ordered(lease.endpoint) {
+                ended_in_order.push(*lease);
             }
             match verdict {
                 Verdict::Delivered | Verdict::Gone { delivered: true } => {
@@ -173,6 +177,7 @@ impl Recorder {
                 }
             }
         }
+        self.deliverer.promote_after(&ended_in_order).await;
     }
 
     async fn disable(&self, lease: Lease, reply: &Reply) {

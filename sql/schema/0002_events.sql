@@ -34,7 +34,9 @@ COMMENT ON COLUMN outbox.events.type IS 'Event type, such as conversion.created:
 COMMENT ON COLUMN outbox.events.payload IS 'JSON text, sent byte for byte as inserted; 1 MiB at most';
 COMMENT ON COLUMN outbox.events.tenant IS 'Customer of the application that the event belongs to; null: none';
 COMMENT ON COLUMN outbox.events.live IS 'False for test events, which only endpoints that take test events receive';
-COMMENT ON COLUMN outbox.events.key IS 'Ordering key for endpoints that ask for ordered delivery';
+COMMENT ON COLUMN outbox.events.key IS
+    'Ordering key: endpoints that are ordered get the events of one key in the order of their insertion, where one was '
+    'committed before the other was inserted; transactions that overlap have no order. Null: not ordered';
 COMMENT ON COLUMN outbox.events.deliver_after IS 'Not sent before this time; null or past: at once';
 COMMENT ON COLUMN outbox.events.created_at IS 'When the event happened; by default when it was inserted';
 COMMENT ON COLUMN outbox.events.inserted_at IS 'When it was inserted; its retention counts from here';
@@ -43,17 +45,20 @@ COMMENT ON COLUMN outbox.events.target IS
 
 -- Narrow on purpose: the application's transaction pays for one index entry and no payload copy.
 CREATE TABLE outbox.queue (
-    seq bigint PRIMARY KEY
+    seq bigint PRIMARY KEY,
+    key text
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
         autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 100000);
 COMMENT ON TABLE outbox.queue IS 'Events not yet fanned out; a row lives from the insert to the fan-out';
 COMMENT ON COLUMN outbox.queue.seq IS 'events.seq; no foreign key, the insert must not lock anything';
+COMMENT ON COLUMN outbox.queue.key IS 'events.key: later events of the key wait for those that are still here';
+CREATE INDEX queue_key ON outbox.queue (key, seq) WHERE key IS NOT NULL;
 
 CREATE FUNCTION outbox.enqueue() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$
 BEGIN
-    INSERT INTO outbox.queue (seq) SELECT seq FROM inserted;
+    INSERT INTO outbox.queue (seq, key) SELECT seq, key FROM inserted;
     RETURN NULL;
 END
 $$;

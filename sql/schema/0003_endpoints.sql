@@ -52,7 +52,8 @@ COMMENT ON COLUMN outbox.endpoints.success IS
 COMMENT ON COLUMN outbox.endpoints.max_in_flight IS 'Requests at once; null: delivery.max_in_flight_per_endpoint';
 COMMENT ON COLUMN outbox.endpoints.rate_per_second IS 'Most requests a second by one daemon; null: no limit';
 COMMENT ON COLUMN outbox.endpoints.ordered IS
-    'Deliver per events.key in insertion order; not available yet, true makes the endpoint invalid';
+    'Deliver the events of one events.key one after the other, in the order of their insertion; holds for events '
+    'inserted after it was set';
 COMMENT ON COLUMN outbox.endpoints.description IS 'For people';
 COMMENT ON COLUMN outbox.endpoints.state IS 'active, paused (deliveries wait), disabled (none made), invalid (wait)';
 COMMENT ON COLUMN outbox.endpoints.state_reason IS 'Why it is in that state';

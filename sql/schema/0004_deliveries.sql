@@ -2,7 +2,8 @@
 
 -- due_at is the state machine: a row may be claimed when due_at has passed; a claim moves it ahead
 -- by the lease and notes the holder; a retry moves it to its time and clears the holder; the end
--- of the delivery deletes the row.
+-- of the delivery deletes the row. Beside it there is behind: of an ordered endpoint and a key, one delivery at most
+-- is not behind, and the others are claimed by nobody until it has ended.
 CREATE TABLE outbox.work (
     event_seq    bigint NOT NULL,
     endpoint     int NOT NULL,
@@ -13,11 +14,15 @@ CREATE TABLE outbox.work (
     created_at   timestamptz NOT NULL,
     last_outcome text,
     last_status  smallint,
+    key          text,
+    behind       boolean NOT NULL DEFAULT false,
     PRIMARY KEY (event_seq, endpoint),
+    CONSTRAINT work_behind_waits CHECK (NOT behind OR (key IS NOT NULL AND holder IS NULL)),
     CONSTRAINT work_due_at_finite CHECK (isfinite(due_at))
 ) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 10000,
         autovacuum_analyze_scale_factor = 0.2);
-CREATE INDEX work_due ON outbox.work (endpoint, due_at);
+CREATE INDEX work_due ON outbox.work (endpoint, behind, due_at);
+CREATE INDEX work_order ON outbox.work (key, endpoint, behind, event_seq) WHERE key IS NOT NULL;
 COMMENT ON TABLE outbox.work IS 'Deliveries that are not finished; small, and empty when all is delivered';
 COMMENT ON COLUMN outbox.work.event_seq IS 'events.seq';
 COMMENT ON COLUMN outbox.work.endpoint IS 'endpoints.endpoint';
@@ -28,6 +33,8 @@ COMMENT ON COLUMN outbox.work.holder IS 'instances.id of the daemon that has it 
 COMMENT ON COLUMN outbox.work.created_at IS 'When the event was fanned out, or replayed';
 COMMENT ON COLUMN outbox.work.last_outcome IS 'Outcome of the last attempt; null: none yet';
 COMMENT ON COLUMN outbox.work.last_status IS 'HTTP status of the last attempt; null: none';
+COMMENT ON COLUMN outbox.work.key IS 'events.key, where the endpoint is ordered; null: not ordered';
+COMMENT ON COLUMN outbox.work.behind IS 'Waits for an earlier event of its key to end';
 
 CREATE TABLE outbox.history (
     event_seq        bigint NOT NULL,

@@ -58,7 +58,7 @@ CREATE FUNCTION outbox.subscribe(
     url text, events text[] DEFAULT NULL, tenant text DEFAULT NULL, profile text DEFAULT NULL,
     secret text DEFAULT NULL, name text DEFAULT NULL, live boolean DEFAULT NULL, description text DEFAULT NULL,
     active boolean DEFAULT true, headers json DEFAULT NULL, timeout interval DEFAULT NULL, retry text DEFAULT NULL,
-    success text DEFAULT NULL
+    success text DEFAULT NULL, ordered boolean DEFAULT NULL
 ) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$
@@ -85,6 +85,7 @@ BEGIN
             description = coalesce(subscribe.description, e.description),
             headers = coalesce(subscribe.headers, e.headers), timeout = coalesce(subscribe.timeout, e.timeout),
             retry = coalesce(subscribe.retry, e.retry), success = coalesce(subscribe.success, e.success),
+            ordered = coalesce(subscribe.ordered, e.ordered),
             state = CASE WHEN e.state = 'disabled' THEN 'active' ELSE e.state END,
             state_reason = CASE WHEN e.state = 'disabled' THEN NULL ELSE e.state_reason END
         WHERE e.id = subscribed;
@@ -98,11 +99,11 @@ BEGIN
         RETURN subscribed;
     END IF;
     INSERT INTO outbox.endpoints (name, url, events, tenant, profile, live, description, active, headers, timeout,
-                                  retry, success)
+                                  retry, success, ordered)
     VALUES (subscribe.name, subscribe.url, coalesce(subscribe.events, '{*}'), subscribe.tenant,
             coalesce(subscribe.profile, 'standard'), subscribe.live, subscribe.description,
             coalesce(subscribe.active, true), coalesce(subscribe.headers, '{}'), subscribe.timeout, subscribe.retry,
-            subscribe.success)
+            subscribe.success, coalesce(subscribe.ordered, false))
     RETURNING id INTO subscribed;
     IF subscribe.secret IS NOT NULL THEN
         INSERT INTO outbox.secrets (endpoint_id, secret) VALUES (subscribed, subscribe.secret);
@@ -114,7 +115,7 @@ BEGIN
     RETURN subscribed;
 END
 $$;
-COMMENT ON FUNCTION outbox.subscribe(text, text[], text, text, text, text, boolean, text, boolean, json, interval, text, text) IS
+COMMENT ON FUNCTION outbox.subscribe(text, text[], text, text, text, text, boolean, text, boolean, json, interval, text, text, boolean) IS
     'Creates an endpoint, for every event and of the profile standard unless told; or changes what is given of the one that '
     'this tenant has for the URL; returns its id';
 
@@ -270,8 +271,12 @@ BEGIN
     END IF;
     SELECT coalesce(max(h.attempt), 0) INTO attempts_so_far FROM outbox.history h
     WHERE h.event_seq = which_event AND h.endpoint = which_endpoint;
-    INSERT INTO outbox.work (event_seq, endpoint, due_at, attempt, created_at)
-    VALUES (which_event, which_endpoint, clock_timestamp(), attempts_so_far, clock_timestamp())
+    -- Where order is kept it waits its turn, which a daemon gives it: here nobody can know that no other delivery
+    -- of the key is under way.
+    INSERT INTO outbox.work (event_seq, endpoint, due_at, attempt, created_at, key, behind)
+    SELECT which_event, which_endpoint, clock_timestamp(), attempts_so_far, clock_timestamp(), e.key, e.key IS NOT NULL
+    FROM (SELECT (SELECT v.key FROM outbox.events v JOIN outbox.endpoints p ON p.endpoint = which_endpoint
+                  WHERE v.seq = which_event AND v.target IS NULL AND p.ordered)) AS e (key)
     ON CONFLICT (event_seq, endpoint) DO NOTHING;
     IF NOT FOUND THEN
         RETURN false;
@@ -352,7 +357,7 @@ COMMENT ON FUNCTION outbox.disable_endpoint(int, text) IS
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA outbox FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-    outbox.subscribe(text, text[], text, text, text, text, boolean, text, boolean, json, interval, text, text),
+    outbox.subscribe(text, text[], text, text, text, text, boolean, text, boolean, json, interval, text, text, boolean),
     outbox.unsubscribe(text), outbox.set_tenant_secret(text, text, interval), outbox.remove_tenant_secret(text),
     outbox.pause(text, text), outbox.resume(text), outbox.rotate_secret(text, text, interval),
     outbox.send_test(text, text), outbox.replay(text, text), outbox.replay_failed(text, timestamptz, timestamptz),

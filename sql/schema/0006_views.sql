@@ -13,7 +13,11 @@ CREATE VIEW outbox.deliveries AS
     SELECT e.id AS event_id, n.id AS endpoint_id, n.name AS endpoint_name, e.type AS event_type, e.tenant,
            CASE WHEN w.holder IS NOT NULL AND w.due_at > now() THEN 'in_flight' ELSE 'pending' END AS status,
            w.attempt AS attempts, w.created_at,
-           CASE WHEN w.holder IS NOT NULL AND w.due_at > now() THEN NULL ELSE w.due_at END AS next_attempt_at,
+           CASE WHEN w.holder IS NOT NULL AND w.due_at > now() THEN NULL
+                WHEN w.behind THEN greatest(w.due_at, (
+                    SELECT max(a.due_at) FROM outbox.work a
+                    WHERE a.key = w.key AND a.endpoint = w.endpoint AND NOT a.behind AND a.holder IS NULL))
+                ELSE w.due_at END AS next_attempt_at,
            NULL::timestamptz AS finished_at, w.last_outcome, w.last_status::int AS last_status
     FROM outbox.work w
     JOIN outbox.events e ON e.seq = w.event_seq
@@ -34,7 +38,8 @@ COMMENT ON COLUMN outbox.deliveries.tenant IS 'events.tenant';
 COMMENT ON COLUMN outbox.deliveries.status IS 'pending, in_flight, delivered, exhausted or cancelled';
 COMMENT ON COLUMN outbox.deliveries.attempts IS 'Requests so far';
 COMMENT ON COLUMN outbox.deliveries.created_at IS 'When the event was fanned out, or replayed';
-COMMENT ON COLUMN outbox.deliveries.next_attempt_at IS 'When a pending delivery is tried next';
+COMMENT ON COLUMN outbox.deliveries.next_attempt_at IS
+    'When a pending delivery is tried next; at the earliest, where it waits for an earlier event of its key';
 COMMENT ON COLUMN outbox.deliveries.finished_at IS 'When it ended';
 COMMENT ON COLUMN outbox.deliveries.last_outcome IS 'Outcome of the last attempt';
 COMMENT ON COLUMN outbox.deliveries.last_status IS 'HTTP status of the last attempt';

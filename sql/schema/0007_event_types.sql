@@ -81,7 +81,8 @@ BEGIN
             USING ERRCODE = 'no_data_found', HINT = 'SELECT event_id FROM outbox.quarantined_events lists what is.';
     END IF;
     -- Its row in quarantine tells fan-out not to hold it back again.
-    INSERT INTO outbox.queue (seq) VALUES (which) ON CONFLICT (seq) DO NOTHING;
+    INSERT INTO outbox.queue (seq, key) SELECT e.seq, e.key FROM outbox.events e WHERE e.seq = which
+    ON CONFLICT (seq) DO NOTHING;
 END
 $$;
 COMMENT ON FUNCTION outbox.release(text) IS 'Delivers an event in quarantine after all, as it is';

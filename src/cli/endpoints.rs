@@ -104,7 +104,7 @@ pub struct UpdateArgs {
     #[command(flatten)]
     definition: Definition,
     /// Back to the default, separated by commas: tenant, live, headers, timeout, retry, success,
-    /// max-in-flight, rate, description
+    /// max-in-flight, rate, ordered, description
     #[arg(long, value_enum, value_delimiter = ',', value_name = "OPTIONS")]
     #[arg(hide_possible_values = true)]
     unset: Vec<Unset>,

@@ -1,6 +1,7 @@
 //! Delivering: leased deliveries become requests, and requests become records.
 
 pub mod lanes;
+mod order;
 mod payloads;
 
 use std::sync::atomic::AtomicBool;

@@ -30,6 +30,8 @@ pub struct Taken {
     pub target: Option<EndpointKey>,
     /// How long its deliveries wait at least.
     pub wait: Duration,
+    /// What ordered endpoints order it by.
+    pub key: Option<String>,
 }
 
 /// A batch of events, taken but not yet committed.
@@ -54,6 +56,8 @@ pub struct NewDeliveries {
     pub leased: Vec<bool>,
     /// Microseconds until it is due, where it is not leased.
     pub wait_us: Vec<i64>,
+    /// Whether it waits for its turn among the events of its key. Then it is not leased.
+    pub ordered: Vec<bool>,
 }
 
 impl Store {
@@ -106,6 +110,7 @@ fn read_taken(row: &Row) -> Option<Result<Taken, tokio_postgres::Error>> {
             event: Arc::new(event),
             target: row.try_get(7)?,
             wait: Duration::from_micros(wait_us.unwrap_or(0).max(0).unsigned_abs()),
+            key: row.try_get(11)?,
         }))
     };
     read().transpose()
@@ -121,6 +126,12 @@ pub(super) fn read_payload(
 }
 
 impl Batch {
+    /// The keys of its events.
+    pub fn keys(&self) -> Vec<String> {
+        let keys: HashSet<&String> = self.taken.iter().filter_map(|it| it.key.as_ref()).collect();
+        keys.into_iter().cloned().collect()
+    }
+
     /// Creates the deliveries and commits. Returns when the leases began; `None` when some of the
     /// deliveries were there already, then nothing was committed and the events are on the queue
     /// again: the next batch has to be finished without leases, by [`Batch::finish_unleased`].
@@ -163,6 +174,7 @@ impl Batch {
             (&new.wait_us, Type::INT8_ARRAY),
             (&holder, Type::INT4),
             (&micros(lease), Type::INT8),
+            (&new.ordered, Type::BOOL_ARRAY),
         ];
         self.transaction.last(sql, &params).await?;
         failpoint!("fan_out.after_commit"?);

@@ -37,6 +37,8 @@ mod owners;
 mod event_types;
 /// Schemas that would take too long, and what quarantine means for the rest.
 mod event_checks;
+/// That the events of a key arrive in their order, whatever happens to it and to others.
+mod order;
 /// What stays true when processes and databases die.
 mod crash;
 /// What the command line answers, and how it exits.

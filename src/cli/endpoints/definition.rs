@@ -45,6 +45,9 @@ pub struct Definition {
     /// Most requests a second [default: no limit]
     #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
+    /// Deliver the events of one key in the order of their insertion [default: false]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    ordered: Option<bool>,
     /// For people
     #[arg(long)]
     description: Option<String>,
@@ -69,6 +72,8 @@ pub enum Unset {
     MaxInFlight,
     /// No limit
     Rate,
+    /// In no order
+    Ordered,
     /// None
     Description,
 }
@@ -89,6 +94,7 @@ impl Definition {
             ("success", self.success.as_ref().map(|success| json!(success))),
             ("max_in_flight", self.max_in_flight.map(|most| json!(most))),
             ("rate_per_second", self.rate.map(|rate| json!(rate))),
+            ("ordered", self.ordered.map(|ordered| json!(ordered))),
             ("description", self.description.as_ref().map(|text| json!(text))),
         ];
         let given = |(name, value): (&str, Option<Value>)| Some((name.to_owned(), value?));
@@ -108,6 +114,7 @@ impl Unset {
             Self::Success => ("success", Value::Null),
             Self::MaxInFlight => ("max_in_flight", Value::Null),
             Self::Rate => ("rate_per_second", Value::Null),
+            Self::Ordered => ("ordered", json!(false)),
             Self::Description => ("description", Value::Null),
         };
         (name.to_owned(), value)
