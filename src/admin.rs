@@ -1,25 +1,34 @@
 //! The admin listener: metrics and health. The API and the console will join here.
+//!
+//! Every route is behind the guard (`admin/guard.rs`), which lets nothing through without a token
+//! that it does not name; connections are bounded in `admin/connections.rs`.
 
+mod connections;
+mod guard;
+
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Listen;
+use crate::config::{Config, Listen};
 use crate::health::Health;
 use crate::metrics::{self, Metrics};
 use crate::store::Store;
+use guard::{Door, Guard};
 
-/// Time that open connections have at the end.
-const CLOSE: Duration = Duration::from_millis(500);
+/// Who may connect to a unix socket: its owner and group.
+const SOCKET_MODE: u32 = 0o660;
 
 /// What the listener shows.
 pub struct Admin {
@@ -29,6 +38,8 @@ pub struct Admin {
     pub health: Arc<Health>,
     /// For the state of the pool.
     pub store: Store,
+    /// For the tokens, which a reload changes.
+    pub config: watch::Receiver<Arc<Config>>,
 }
 
 /// A bound listener, not yet served.
@@ -61,10 +72,15 @@ impl Bound {
             Listen::Tcp(address) => TcpListener::bind(address).await.map(Self::Tcp).map_err(failed),
             Listen::Unix(path) => {
                 // A socket that a killed daemon left behind is in the way; a living one answers.
-                if path.exists() && tokio::net::UnixStream::connect(path).await.is_err() {
+                // Anything else at that path is somebody's file.
+                let is_socket = std::fs::symlink_metadata(path)
+                    .is_ok_and(|about| about.file_type().is_socket());
+                if is_socket && tokio::net::UnixStream::connect(path).await.is_err() {
                     std::fs::remove_file(path).map_err(failed)?;
                 }
                 let listener = UnixListener::bind(path).map_err(failed)?;
+                let permissions = Permissions::from_mode(SOCKET_MODE);
+                std::fs::set_permissions(path, permissions).map_err(failed)?;
                 Ok(Self::Unix(listener, path.clone()))
             }
         }
@@ -89,37 +105,26 @@ impl Bound {
 
     /// Serves until it is stopped.
     pub async fn serve(self, admin: Admin, stop: CancellationToken) {
-        let app = Router::new()
+        let guard = Arc::new(Guard::new(admin.config.clone(), self.address()));
+        let routes = Router::new()
             .route("/metrics", get(show_metrics))
             .route("/livez", get(live))
             .route("/readyz", get(ready))
             .with_state(Arc::new(admin));
-        let stopped = stop.clone().cancelled_owned();
-        // An open connection must not hold up the end.
-        let late = async {
-            stop.cancelled().await;
-            tokio::time::sleep(CLOSE).await;
-        };
-        let served = async {
-            match self {
-                Self::Off => Ok(()),
-                Self::Tcp(listener) => {
-                    axum::serve(listener, app).with_graceful_shutdown(stopped).await
-                }
-                Self::Unix(listener, path) => {
-                    let end = axum::serve(listener, app).with_graceful_shutdown(stopped).await;
-                    std::fs::remove_file(path).ok();
-                    end
-                }
+        match self {
+            Self::Off => {}
+            Self::Tcp(listener) => {
+                let app = |stream: &TcpStream, peer: SocketAddr| {
+                    let door = Door::Tcp { local: stream.local_addr().ok(), peer };
+                    guard::protected(routes.clone(), guard.clone(), door)
+                };
+                connections::serve(listener, app, stop).await;
             }
-        };
-        tokio::select! {
-            end = served => {
-                if let Err(error) = end {
-                    tracing::error!(%error, "the admin listener failed");
-                }
+            Self::Unix(listener, path) => {
+                let app = |_: &_, _| guard::protected(routes.clone(), guard.clone(), Door::Unix);
+                connections::serve(listener, app, stop).await;
+                std::fs::remove_file(path).ok();
             }
-            () = late => {}
         }
     }
 }

@@ -123,6 +123,7 @@ impl Daemon {
             metrics: self.metrics.clone(),
             health: self.health.clone(),
             store: self.store.clone(),
+            config: self.changes.clone(),
         };
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),

@@ -139,6 +139,7 @@ impl Watcher {
         let fresh_config = fresh.config.clone();
         let ca_file = delivery.ca_file;
         let delivery = crate::config::Delivery { ca_file, ..fresh_config.delivery };
+        let admin = crate::config::Admin { listen: admin.listen, ..fresh_config.admin };
         let config = Config { database, admin, delivery, ..fresh_config };
         // The daemon may still refuse a part of it, and says so in the same metric.
         self.metrics.reload_ok.set(1);

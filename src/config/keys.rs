@@ -36,7 +36,7 @@ const fn reloaded(key: Key) -> Key {
 }
 
 /// All keys.
-pub const KEYS: [Key; 25] = [
+pub const KEYS: [Key; 26] = [
     secret(
         "database.url",
         "libpq URL or key=value list; else DATABASE_URL, else PGHOST and its relatives",
@@ -48,8 +48,9 @@ pub const KEYS: [Key; 25] = [
         "127.0.0.1:9464",
         "metrics, health, API and console: an address, the path of a unix socket, or off",
     ),
-    secret("admin.token", "bearer tokens for API and console, off without one"),
-    unset("admin.token_file", "file of bearer tokens, one a line"),
+    reloaded(secret("admin.token", "bearer tokens for API and console, off without one")),
+    reloaded(unset("admin.token_file", "file of bearer tokens, one a line")),
+    live("admin.hosts", "none", "names that requests to admin.listen may be addressed to"),
     reloaded(secret("secrets.master_key", "master keys that secrets are sealed under at rest")),
     reloaded(unset("secrets.master_key_file", "file of master keys, one a line; the first seals")),
     reloaded(unset(

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use crate::guard::AllowRule;
 use crate::profile::Profiles;
 use crate::retry::Schedule;
 
+mod admin;
 mod check;
 pub mod connection;
 mod conninfo;
@@ -32,12 +32,15 @@ mod secrets;
 mod sections;
 mod session;
 mod toml_file;
+mod token;
 mod values;
 
+pub use admin::{Admin, Listen};
 pub use connection::{ConnectionError, ConnectionString, RootCert, SslMode, Tls};
 pub use keys::{KEYS, Key};
 pub use problem::{Origin, Problem, Problems};
 pub use sealing::{Secrets, Storage};
+pub use token::Token;
 
 /// How much longer than a whole request a lease must be: the time to record the outcome before
 /// another instance may take the delivery for abandoned.
@@ -73,59 +76,6 @@ pub struct Database {
     pub url: ConnectionString,
     /// Connections in the pool, besides one for wake-ups.
     pub pool_size: usize,
-}
-
-/// `admin.*`
-#[derive(Clone, Debug)]
-pub struct Admin {
-    /// Where metrics, health, API and console are.
-    pub listen: Listen,
-    /// The bearer tokens; without one, API and console are off.
-    pub tokens: Vec<Token>,
-}
-
-/// Where the admin listener listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listen {
-    /// An address and port; port 0 lets the system choose.
-    Tcp(SocketAddr),
-    /// The path of a unix socket.
-    Unix(PathBuf),
-    /// Nowhere.
-    Off,
-}
-
-impl fmt::Display for Listen {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Listen::Tcp(address) => write!(out, "{address}"),
-            Listen::Unix(path) => write!(out, "{}", path.display()),
-            Listen::Off => out.write_str("off"),
-        }
-    }
-}
-
-/// A bearer token. It does not show itself, and it cannot be compared with `==`, which would
-/// tell how much of a guess is right by the time it takes.
-#[derive(Clone)]
-pub struct Token(String);
-
-impl Token {
-    /// Takes the text of a token.
-    pub fn new(text: impl Into<String>) -> Token {
-        Token(text.into())
-    }
-
-    /// The token itself, to compare in constant time.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Token(***)")
-    }
 }
 
 /// `delivery.*`
@@ -325,10 +275,7 @@ pub fn changed<'a>(old: &'a Loaded, new: &'a Loaded) -> Vec<Change<'a>> {
     // A masked value looks the same whatever it is, so secrets are compared where they are.
     let secret_differs = |key: &str| match key {
         "database.url" => old.config.database.url != new.config.database.url,
-        "admin.token" => {
-            let tokens = |loaded: &'a Loaded| loaded.config.admin.tokens.iter().map(Token::expose);
-            !tokens(old).eq(tokens(new))
-        }
+        "admin.token" => old.config.admin.tokens != new.config.admin.tokens,
         "secrets.master_key" => {
             !old.config.secrets.keyring.ids().eq(new.config.secrets.keyring.ids())
         }
@@ -368,7 +315,7 @@ mod tests {
         assert_eq!(
             changes,
             [
-                ("admin.token", "***", "***", false),
+                ("admin.token", "***", "***", true),
                 ("delivery.timeout", "10s", "20s", true),
                 ("log.format", "auto", "json", false),
             ]

@@ -64,7 +64,10 @@ impl Checker<'_> {
 
     /// The admin tokens, which may be none. `None`: something is wrong, which has been noted.
     pub(super) fn tokens(&mut self) -> Option<Vec<Token>> {
-        self.secret_list("admin.token", ["admin.token_file", "admin_token", "token"], token)
+        const KEY: &str = "admin.token";
+        let tokens = self.secret_list(KEY, ["admin.token_file", "admin_token", "token"], token)?;
+        self.warn_of_open_file(KEY);
+        Some(tokens)
     }
 
     /// The master keys, which may be none. `None`: something is wrong, which has been noted.
@@ -328,8 +331,8 @@ mod tests {
             let env = [("DATABASE_URL", "postgres://u@db"), (name, value)];
             // The credentials directory holds no database_url, so DATABASE_URL counts.
             let loaded = load(&sources(&env)).unwrap_or_else(|problems| panic!("{problems}"));
-            let found: Vec<_> = loaded.config.admin.tokens.iter().map(Token::expose).collect();
-            assert_eq!(found, tokens, "{name}");
+            let expected: Vec<_> = tokens.iter().copied().map(Token::new).collect();
+            assert_eq!(loaded.config.admin.tokens, expected, "{name}");
             assert_eq!(shown(&loaded, "admin.token").0, "***");
         }
     }

@@ -12,8 +12,7 @@ use super::files::read_text;
 use super::problem::Origin;
 use super::values::{self, NONE};
 use super::{
-    Admin, Database, Delivery, Events, LEASE_MARGIN, Listen, Log, Retention, Shutdown, Validate,
-    duration,
+    Database, Delivery, Events, LEASE_MARGIN, Log, Retention, Shutdown, Validate, duration,
 };
 use crate::guard::AllowRule;
 use crate::retry::Schedule;
@@ -39,20 +38,6 @@ impl Checker<'_> {
         let url = self.url();
         let pool_size = self.count("database.pool_size", &POOL_SIZE);
         Some(Database { url: url?, pool_size: pool_size? })
-    }
-
-    pub(super) fn admin(&mut self) -> Option<Admin> {
-        let listen = self.read("admin.listen", values::listen, Listen::to_string);
-        let tokens = self.tokens();
-        if let (Some(Listen::Tcp(address)), Some(tokens)) = (&listen, &tokens)
-            && tokens.is_empty()
-            && !address.ip().to_canonical().is_loopback()
-        {
-            let reason = "metrics and health on a non-loopback address need admin.token or \
-                          admin.token_file; or listen on 127.0.0.1";
-            self.refuse("admin.listen", reason.to_owned());
-        }
-        Some(Admin { listen: listen?, tokens: tokens? })
     }
 
     pub(super) fn delivery(&mut self) -> Option<Delivery> {
@@ -191,7 +176,7 @@ fn allow_rules(value: &ValueKind) -> Result<Vec<AllowRule>, String> {
     values::list(value, ",")?.into_iter().map(rule).collect()
 }
 
-fn shown_list<T: fmt::Display>(items: &[T]) -> String {
+pub(super) fn shown_list<T: fmt::Display>(items: &[T]) -> String {
     let items: Vec<String> = items.iter().map(T::to_string).collect();
     if items.is_empty() { NONE.to_owned() } else { items.join(", ") }
 }
@@ -323,6 +308,11 @@ mod tests {
             ),
             ("admin.listen = '0.0.0.0:9464'", "admin.listen", "need admin.token"),
             ("admin.listen = '[::]:9464'", "admin.listen", "need admin.token"),
+            (
+                "admin = { listen = '0.0.0.0:9464', token = 'hunter2' }",
+                "admin.token = ***",
+                "fewer than 32 characters",
+            ),
         ] {
             let found = lines(text);
             assert!(found.len() == 1 && found[0].starts_with(key), "{text}: {found:#?}");
@@ -363,16 +353,5 @@ mod tests {
         assert_eq!(config.admin.listen.to_string(), "[::1]:0");
         assert!(config.delivery.https_only && config.shutdown.grace.is_zero());
         assert_eq!(config.log.level, "info,outboxd::send=debug");
-    }
-
-    #[test]
-    fn the_admin_listener_takes_sockets_names_and_off() {
-        let listen = |text: &str| config(&format!("admin.listen = '{text}'")).admin.listen;
-        assert_eq!(listen("off"), Listen::Off);
-        assert_eq!(listen("/run/outboxd/admin.sock").to_string(), "/run/outboxd/admin.sock");
-        assert_eq!(listen("unix:/run/a.sock"), Listen::Unix("/run/a.sock".into()));
-        assert_eq!(listen("localhost:1").to_string(), "127.0.0.1:1");
-        let open = config("admin.listen = '0.0.0.0:9464'\nadmin.token = 'secret'").admin;
-        assert_eq!(open.tokens.len(), 1);
     }
 }

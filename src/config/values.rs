@@ -144,6 +144,17 @@ pub(super) fn listen(value: &ValueKind) -> Result<Listen, String> {
     })
 }
 
+/// Names of hosts, or IP addresses, as a Host header has them before the port; in lower case.
+pub(super) fn hosts(value: &ValueKind) -> Result<Vec<String>, String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let host = |text: &str| {
+        let ok = text.bytes().all(fits) || text.parse::<std::net::Ipv6Addr>().is_ok();
+        let bad = "write host names or IP addresses, without scheme, port or path";
+        if ok { Ok(text.to_lowercase()) } else { Err(bad.to_owned()) }
+    };
+    list(value, ",")?.into_iter().map(host).collect()
+}
+
 /// How log lines look.
 pub(super) fn log_format(value: &ValueKind) -> Result<LogFormat, String> {
     match text(value)? {

@@ -49,5 +49,7 @@ mod verifiers;
 mod tls;
 /// Hostile receivers, all at once, and what each of them comes to.
 mod zoo;
+/// Who gets an answer from the admin listener, and what slow and foreign clients come to.
+mod admin;
 /// The rules of the house: doors, floors, sizes.
 mod house;
