@@ -1,7 +1,7 @@
 //! One HTTP request: the only module that knows reqwest.
 
 mod failure;
-mod reply;
+pub mod reply;
 mod resolver;
 
 use std::borrow::Cow;

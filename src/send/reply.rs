@@ -22,31 +22,11 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 const ERROR_KEPT: usize = 500;
 
 /// The head has arrived and decides; the body only adds to the record.
-pub async fn read(response: Response, deadline: Instant, success: &Statuses) -> Reply {
+pub(super) async fn read(response: Response, deadline: Instant, success: &Statuses) -> Reply {
     failpoint!("send.after_head");
-    let status = response.status().as_u16();
-    let outcome = Outcome::of_status(status, success);
-    let wanted = matches!(status, 429 | 503);
-    let retry_after = response
-        .headers()
-        .get(RETRY_AFTER)
-        .filter(|_| wanted)
-        .and_then(|value| retry_after::parse(value.as_bytes(), unix_seconds()));
-    let mut reply = Reply {
-        outcome,
-        status: Some(status),
-        headers: Some(headers_to_json(response.headers())),
-        body: Bytes::new(),
-        error: explain(outcome, status, response.headers()),
-        remote_addr: response.remote_addr().map(|address| address.to_string()),
-        directive: response
-            .headers()
-            .get(Directive::HEADER)
-            .and_then(|value| Directive::parse(value.as_bytes())),
-        retry_after,
-        closed_unanswered: false,
-        hopeless: false,
-    };
+    let (status, headers) = (response.status().as_u16(), response.headers());
+    let mut reply = judge(status, headers, success, unix_seconds());
+    reply.remote_addr = response.remote_addr().map(|address| address.to_string());
     let until = deadline.min(Instant::now() + BODY_TIMEOUT);
     let (body, cut) = read_body(response, until).await;
     failpoint!("send.after_body");
@@ -60,10 +40,29 @@ pub async fn read(response: Response, deadline: Instant, success: &Statuses) -> 
     reply
 }
 
+/// What the head alone comes to. Nothing but a rule, so that it can be tried with any head.
+pub fn judge(status: u16, headers: &HeaderMap, success: &Statuses, now: i64) -> Reply {
+    let outcome = Outcome::of_status(status, success);
+    let wanted = matches!(status, 429 | 503);
+    let retry_after = headers.get(RETRY_AFTER).filter(|_| wanted);
+    let directive = headers.get(Directive::HEADER);
+    Reply {
+        outcome,
+        status: Some(status),
+        headers: Some(headers_to_json(headers)),
+        body: Bytes::new(),
+        error: explain(outcome, status, headers),
+        remote_addr: None,
+        directive: directive.and_then(|value| Directive::parse(value.as_bytes())),
+        retry_after: retry_after.and_then(|value| retry_after::parse(value.as_bytes(), now)),
+        closed_unanswered: false,
+        hopeless: false,
+    }
+}
+
 /// The first bytes of the body, and why it was not read to its end, if that was not its length.
 async fn read_body(mut response: Response, until: Instant) -> (Bytes, Option<String>) {
-    let mut body = BytesMut::new();
-    let mut read = 0;
+    let mut body = Body::default();
     let late = sleep_until(until.into());
     tokio::pin!(late);
     let cut = loop {
@@ -74,17 +73,36 @@ async fn read_body(mut response: Response, until: Instant) -> (Bytes, Option<Str
         match chunk {
             Ok(None) => break None,
             Ok(Some(chunk)) => {
-                read += chunk.len();
-                let room = REPLY_KEPT - body.len();
-                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                if read > BODY_READ {
+                if !body.take(&chunk) {
                     break None;
                 }
             }
             Err(error) => break Some(format!("the body was cut short: {}", describe(&error))),
         }
     };
-    (body.freeze(), cut)
+    (body.kept(), cut)
+}
+
+/// A body that arrives in pieces, and what is kept of it.
+#[derive(Debug, Default)]
+pub struct Body {
+    kept: BytesMut,
+    read: usize,
+}
+
+impl Body {
+    /// Takes the next piece. False: that is enough.
+    pub fn take(&mut self, chunk: &[u8]) -> bool {
+        self.read += chunk.len();
+        let room = REPLY_KEPT - self.kept.len();
+        self.kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        self.read <= BODY_READ
+    }
+
+    /// What is kept.
+    pub fn kept(self) -> Bytes {
+        self.kept.freeze()
+    }
 }
 
 fn explain(outcome: Outcome, status: u16, headers: &HeaderMap) -> Option<String> {
