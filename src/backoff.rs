@@ -6,6 +6,8 @@ use crate::store::error::StoreError;
 
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(3);
+/// Failures in a row that are more than a mishap: after some half a second.
+const PERSISTENT: u32 = 3;
 /// The same failure is logged again after this long.
 const REPEAT: Duration = Duration::from_secs(60);
 
@@ -22,6 +24,11 @@ impl Backoff {
         let pause = FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         pause.mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+
+    /// Whether it is more than a mishap.
+    pub fn is_persistent(&self) -> bool {
+        self.failures >= PERSISTENT
     }
 
     /// All is well again.

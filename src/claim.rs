@@ -50,11 +50,15 @@ impl Claim {
                 Some(holder) => match self.turn(holder, &mut probed).await {
                     Ok(()) => {
                         backoff.reset();
+                        self.health.works(Beat::Claim);
                         self.next_wait(probed)
                     }
                     Err(error) => {
                         self.deliverer.metrics.db_errors.inc();
                         backoff.log("claim", &error);
+                        if backoff.is_persistent() {
+                            self.health.failing(Beat::Claim, &error);
+                        }
                         backoff.pause()
                     }
                 },

@@ -102,6 +102,7 @@ impl FanOut {
                 Some(holder) => match self.turn(&mut pace, holder).await {
                     Ok(turn) => {
                         backoff.reset();
+                        self.health.works(Beat::FanOut);
                         pause = match turn {
                             Turn::Full => Duration::ZERO,
                             Turn::Some => BUSY,
@@ -113,6 +114,9 @@ impl FanOut {
                         self.deliverer.in_doubt.store(true, Ordering::Relaxed);
                         self.deliverer.metrics.db_errors.inc();
                         backoff.log("fan-out", &error);
+                        if backoff.is_persistent() {
+                            self.health.failing(Beat::FanOut, &error);
+                        }
                         match self.set_aside(&mut pace, &error).await {
                             true => BUSY,
                             false => backoff.pause(),

@@ -1,5 +1,6 @@
 //! Whether the daemon works: what `/readyz` says, and whether the watchdog is fed.
 
+use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,6 +28,8 @@ pub struct Health {
     started: Instant,
     beats: [AtomicU64; 3],
     not_ready: Mutex<Option<String>>,
+    /// What keeps a loop from its work.
+    failing: Mutex<[Option<String>; 3]>,
 }
 
 impl Health {
@@ -36,6 +39,7 @@ impl Health {
             started: Instant::now(),
             beats: Default::default(),
             not_ready: Mutex::new(Some("starting".to_owned())),
+            failing: Mutex::default(),
         }
     }
 
@@ -71,9 +75,28 @@ impl Health {
         *self.not_ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.into());
     }
 
+    /// The database keeps a loop from its work, though it answers others.
+    pub fn failing(&self, which: Beat, why: impl Display) {
+        let (_, name) = BEATS[which as usize];
+        self.set_failing(which, Some(format!("{name}: {why}")));
+    }
+
+    /// A loop does its work.
+    pub fn works(&self, which: Beat) {
+        self.set_failing(which, None);
+    }
+
+    fn set_failing(&self, which: Beat, why: Option<String>) {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)[which as usize] = why;
+    }
+
     /// Why deliveries cannot be made; `None` when they can.
     pub fn problem(&self) -> Option<String> {
-        self.not_ready.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let not_ready = self.not_ready.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        not_ready.or_else(|| {
+            let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+            failing.iter().flatten().next().cloned()
+        })
     }
 }
 

@@ -204,11 +204,17 @@ impl Recorder {
         let mut backoff = Backoff::default();
         loop {
             match run().await {
-                Ok(done) => return done,
+                Ok(done) => {
+                    self.health.works(Beat::Record);
+                    return done;
+                }
                 Err(error) => {
                     self.health.beat(Beat::Record);
                     self.deliverer.metrics.db_errors.inc();
                     backoff.log(what, &error);
+                    if backoff.is_persistent() {
+                        self.health.failing(Beat::Record, &error);
+                    }
                     tokio::time::sleep(backoff.pause()).await;
                 }
             }

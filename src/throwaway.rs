@@ -6,7 +6,7 @@
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, io};
 
@@ -45,6 +45,8 @@ pub struct Options {
     pub fsync: bool,
     /// Also listen on 127.0.0.1 at this port.
     pub tcp_port: Option<u16>,
+    /// Instead of an empty one, a copy of the server at this URL, which follows it as a standby.
+    pub standby_of: Option<String>,
     /// Further server settings, name and value; they win over those set here.
     pub settings: Vec<(String, String)>,
 }
@@ -103,7 +105,10 @@ impl Cluster {
         let bin = find_binaries(options.bin.as_deref())?;
         let home = Home::create()?;
         let mut cluster = Self { options, bin, home, server: None };
-        cluster.initdb()?;
+        match cluster.options.standby_of.clone() {
+            None => cluster.initdb()?,
+            Some(primary) => cluster.copy(&primary)?,
+        }
         cluster.launch()?;
         Ok(cluster)
     }
@@ -176,12 +181,14 @@ impl Cluster {
         command.args(["-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]);
         command.args(["-U", "postgres", "-D"]).arg(self.home.data());
         let output = command.output().map_err(io_error("run initdb"))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let what = "initdb failed";
-        let output = tail(&output.stderr);
-        Err(StartError::Refused { what, output })
+        succeeded("initdb failed", &output)
+    }
+
+    fn copy(&self, primary: &str) -> Result<(), StartError> {
+        let mut command = self.home.command(&self.bin.join("pg_basebackup"));
+        command.args(["-R", "-X", "stream", "-c", "fast", "--no-sync", "-d", primary, "-D"]);
+        let output = command.arg(self.home.data()).output();
+        succeeded("pg_basebackup failed", &output.map_err(io_error("run pg_basebackup"))?)
     }
 
     fn launch(&mut self) -> Result<(), StartError> {
@@ -326,6 +333,13 @@ fn percent_encode(text: &str) -> String {
         }
     }
     encoded
+}
+
+fn succeeded(what: &'static str, output: &Output) -> Result<(), StartError> {
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(StartError::Refused { what, output: tail(&output.stderr) })
 }
 
 fn tail(output: &[u8]) -> String {

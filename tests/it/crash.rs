@@ -14,7 +14,7 @@ fn events() -> usize {
 }
 
 /// How often each event arrived.
-fn arrivals(receiver: &Receiver) -> HashMap<String, usize> {
+pub fn arrivals(receiver: &Receiver) -> HashMap<String, usize> {
     let mut counts = HashMap::new();
     for id in receiver.ids() {
         *counts.entry(id).or_insert(0) += 1;
@@ -23,7 +23,7 @@ fn arrivals(receiver: &Receiver) -> HashMap<String, usize> {
 }
 
 /// Requests that a receiver saw and nobody recorded: per event, more arrivals than attempts.
-async fn unrecorded(database: &Database, arrivals: &HashMap<String, usize>) -> usize {
+pub async fn unrecorded(database: &Database, arrivals: &HashMap<String, usize>) -> usize {
     let sql = "SELECT event_id, count(*) FROM outbox.attempts GROUP BY event_id";
     let recorded: HashMap<String, i64> =
         database.rows(sql, &[]).await.iter().map(|row| (row.get(0), row.get(1))).collect();

@@ -45,6 +45,12 @@ fn start(options: Options) -> Cluster {
     Cluster::start(Options { bin, ..options }).expect("a throwaway cluster")
 }
 
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    free.local_addr().expect("an address").port()
+}
+
 /// A connection for SQL of the test.
 pub async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
@@ -289,9 +295,7 @@ pub struct Process {
 
 impl Process {
     pub fn start(url: &str, settings: &[(&str, &str)]) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let admin = free.local_addr().expect("an address");
-        drop(free);
+        let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let listen = admin.to_string();
         let mut all = vec![("admin.listen", listen.as_str()), ("log.level", "error")];
         all.extend_from_slice(settings);

@@ -41,6 +41,12 @@ mod event_checks;
 mod order;
 /// What stays true when processes and databases die.
 mod crash;
+/// What the daemon does when its way to the database fails.
+mod outage;
+/// What the daemon does when the disk of the database is full.
+mod disk;
+/// What the daemon does when a standby takes the place of its database.
+mod standby;
 /// What the command line answers, and how it exits.
 mod commands;
 /// What the official Standard Webhooks libraries say of real deliveries.

@@ -113,9 +113,7 @@ async fn receivers_are_verified_with_the_roots_of_the_configuration() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_database_is_verified_as_libpq_would() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = free.local_addr().expect("an address").port();
-    drop(free);
+    let port = harness::free_port();
     let cluster = harness::start_cluster_on(port);
     let (authority, stranger) = (Authority::new(), Authority::new());
     let (certificate, key) = authority.certify("localhost");
