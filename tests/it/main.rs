@@ -8,6 +8,8 @@ mod harness;
 mod receiver;
 /// A proxy that does to connections what networks do.
 mod proxy;
+/// A small volume for a database.
+mod volume;
 
 /// What the schema promises: migrations, comments, roles.
 mod schema;

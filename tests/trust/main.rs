@@ -35,8 +35,24 @@ mod daemon;
 #[allow(dead_code, reason = "the integration tests use the rest")]
 mod harness;
 
+/// What networks do, between daemon and database.
+#[path = "../it/proxy/mod.rs"]
+#[allow(dead_code, reason = "the integration tests use the rest")]
+mod proxy;
+/// A small volume for a database.
+#[path = "../it/volume.rs"]
+mod volume;
+/// A daemon whose database fails again and again.
+mod ordeal;
+
 /// SIGKILL under load, at failpoints and at random.
 mod kills;
+/// Crashes, exhaustion and full disks of the database.
+mod databases;
+/// Crashes of a primary whose standby takes its place.
+mod promotions;
+/// Partitions between daemon and database.
+mod partitions;
 
 /// A scenario's future; it stays on the main thread, which daemons die with.
 type Running = Pin<Box<dyn Future<Output = Report>>>;
@@ -57,6 +73,11 @@ const fn scenario(name: &'static str, full: u64, slice: u64, run: fn(Run) -> Run
 /// All scenarios, in the order they run in; the seconds are what they take on two cores.
 const SCENARIOS: &[Scenario] = &[
     scenario("checker", 1, 1, |_| Box::pin(async { check_checker() })),
+    scenario("crashes", 180, 20, |run| Box::pin(databases::crashes(run))),
+    scenario("promotions", 150, 20, |run| Box::pin(promotions::run(run))),
+    scenario("partitions", 720, 40, |run| Box::pin(partitions::run(run))),
+    scenario("connections", 60, 15, |run| Box::pin(databases::connections(run))),
+    scenario("disk", 70, 15, |run| Box::pin(databases::disk(run))),
     scenario("kills", 720, 60, |run| Box::pin(kills::run(run))),
 ];
 

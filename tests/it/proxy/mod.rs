@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 pub use trap::{Cut, Trap};
 
 mod pump;
+#[cfg(test)]
 mod tests;
 mod trap;
 
