@@ -15,7 +15,9 @@ WITH needed (object, privilege, columns) AS (
     ('outbox.instances', 'DELETE', NULL), ('outbox.event_types', 'SELECT', NULL),
     ('outbox.quarantine', 'SELECT', NULL), ('outbox.quarantine', 'INSERT', NULL),
     ('outbox.quarantine', 'UPDATE', '{reason,quarantined_at,released_at,discarded_at}'),
-    ('outbox.quarantine', 'DELETE', NULL), ('outbox.quarantined_events', 'SELECT', NULL)
+    ('outbox.quarantine', 'DELETE', NULL), ('outbox.quarantined_events', 'SELECT', NULL),
+    ('outbox.endpoint_failures', 'SELECT', NULL), ('outbox.endpoint_failures', 'INSERT', NULL),
+    ('outbox.endpoint_failures', 'DELETE', NULL)
 ), missing (privilege, object) AS (
     SELECT privilege || coalesce(' (' || array_to_string(columns, ', ') || ')', ''), object FROM needed
     WHERE CASE WHEN columns IS NULL THEN NOT has_table_privilege(object, privilege)
@@ -24,7 +26,9 @@ WITH needed (object, privilege, columns) AS (
     UNION ALL
     SELECT 'EXECUTE', routine
     FROM (VALUES ('outbox.maintain_history(interval, int)'), ('outbox.disable_endpoint(int, text)'),
-                 ('outbox.url_key(text)'), ('outbox.cancel_work(int, text, bigint)')) AS routines (routine)
+                 ('outbox.url_key(text)'), ('outbox.cancel_work(int, text, bigint)'),
+                 ('outbox.pause_failing(interval)'), ('outbox.resume_mended(int)'),
+                 ('outbox.report_exhausted(bigint[], int[], int[], text[], int[])')) AS routines (routine)
     WHERE NOT has_function_privilege(routine, 'EXECUTE')
 )
 SELECT CASE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = 'outbox_daemon' AND pg_has_role(oid, 'MEMBER'))

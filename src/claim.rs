@@ -22,8 +22,10 @@ const BATCH: usize = 1000;
 const PROBE: Duration = Duration::from_millis(500);
 /// The shortest pause between two claims, so that they become batches.
 const PAUSE: Duration = Duration::from_millis(2);
-/// The pause while an endpoint waits for its pace.
+/// The pause while an endpoint waits for its pace or its share.
 const PACED: Duration = Duration::from_millis(10);
+/// How often it is looked at how long requests have been under way.
+const AGE: Duration = Duration::from_millis(100);
 
 /// What claiming works with.
 pub struct Claim {
@@ -42,6 +44,7 @@ impl Claim {
     pub async fn run(self, stop: CancellationToken) {
         let mut backoff = Backoff::default();
         let mut probed: Option<Instant> = None;
+        let mut aged = Instant::now();
         while !stop.is_cancelled() {
             self.health.beat(Beat::Claim);
             let holder = *self.deliverer.holder.borrow();
@@ -69,6 +72,10 @@ impl Claim {
                 () = self.deliverer.room.notified() => {}
                 () = stop.cancelled() => {}
             }
+            if aged.elapsed() >= AGE {
+                aged = Instant::now();
+                self.deliverer.age().await;
+            }
             self.deliverer.pump();
         }
     }
@@ -78,7 +85,8 @@ impl Claim {
         let probe = PROBE.saturating_sub(probed.map_or(PROBE, |at| at.elapsed()));
         let due = lanes.next_due().map_or(probe, |at| at.saturating_duration_since(Instant::now()));
         let paced = if lanes.has_waiting() { PACED } else { probe };
-        probe.min(due).min(paced)
+        let age = if lanes.in_flight() > 0 { AGE } else { probe };
+        probe.min(due).min(paced).min(age)
     }
 
     async fn turn(&self, holder: i32, probed: &mut Option<Instant>) -> Result<(), StoreError> {

@@ -18,6 +18,7 @@ use crate::claim::Claim;
 use crate::config::Config;
 use crate::deliver::{Deliverer, Ended, Parts};
 use crate::fan_out::FanOut;
+use crate::fleet::FleetLoop;
 use crate::guard::Policy;
 use crate::health::Health;
 use crate::metrics::Metrics;
@@ -309,6 +310,7 @@ impl Work {
         let last = CancellationToken::new();
         let recorder = (tokio::spawn(recorder.run(last.clone())), last);
         let sweep = Sweep { store: store.clone(), deliverer: deliverer.clone() };
+        let fleet = FleetLoop { store: store.clone(), deliverer: deliverer.clone() };
         let upkeep = Upkeep {
             store: store.clone(),
             deliverer: deliverer.clone(),
@@ -329,6 +331,7 @@ impl Work {
             tokio::spawn(claim.run(stop.clone())),
             tokio::spawn(sweep.run(stop.clone())),
             tokio::spawn(order.run(stop.clone())),
+            tokio::spawn(fleet.run(stop.clone())),
             tokio::spawn(reload.run(stop.clone())),
         ];
         stop.cancelled().await;
@@ -350,7 +353,7 @@ struct Drain {
 impl Drain {
     async fn run(
         self,
-        takers: [JoinHandle<()>; 6],
+        takers: [JoinHandle<()>; 7],
         (recorder, last): (JoinHandle<()>, CancellationToken),
         (presence, leave): (JoinHandle<Option<Presence>>, CancellationToken),
     ) {

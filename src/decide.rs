@@ -47,6 +47,9 @@ pub struct Pacing<'a> {
     pub scale: f64,
     /// How far one may stray, as a share of it in either direction.
     pub jitter: f64,
+    /// Whether a receiver is believed that asks to be left alone: not while most of them fail
+    /// together, for then something on the way may be speaking for all.
+    pub may_disable: bool,
 }
 
 /// Decides what follows. `unit_random` is in `0.0..1.0` and spreads retries, so that receivers are
@@ -55,16 +58,16 @@ pub struct Pacing<'a> {
 /// A `Retry-After` is honoured when it asks for more than the schedule does, and never beyond the
 /// schedule's longest delay.
 pub fn decide(reply: &Reply, progress: Progress, pacing: Pacing<'_>, unit_random: f64) -> Verdict {
-    let Pacing { schedule, scale, jitter } = pacing;
+    let Pacing { schedule, scale, jitter, may_disable } = pacing;
     let delivered = reply.outcome == Outcome::Success;
     match reply.directive {
-        Some(Directive::Disable) => return Verdict::Gone { delivered },
+        Some(Directive::Disable) if may_disable => return Verdict::Gone { delivered },
         Some(Directive::AbortMessage) if !delivered => return Verdict::Exhausted,
         _ => {}
     }
     match reply.outcome {
         Outcome::Success => return Verdict::Delivered,
-        Outcome::Http410 => return Verdict::Gone { delivered },
+        Outcome::Http410 if may_disable => return Verdict::Gone { delivered },
         _ if reply.hopeless => return Verdict::Exhausted,
         _ => {}
     }
@@ -96,7 +99,11 @@ mod tests {
 
     fn after(reply: &Reply, attempt: i32, failures: i32) -> Verdict {
         let (schedule, progress) = (schedule(), Progress { attempt, failures });
-        decide(reply, progress, Pacing { schedule: &schedule, scale: 1.0, jitter: 0.2 }, 0.5)
+        decide(reply, progress, pacing(&schedule), 0.5)
+    }
+
+    fn pacing(schedule: &Schedule) -> Pacing<'_> {
+        Pacing { schedule, scale: 1.0, jitter: 0.2, may_disable: true }
     }
 
     #[test]
@@ -145,6 +152,22 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_disabled_while_most_fail_together() {
+        let schedule = schedule();
+        let pacing = Pacing { may_disable: false, ..pacing(&schedule) };
+        let progress = Progress { attempt: 1, failures: 0 };
+        let after = Duration::from_secs(10);
+        let asks = |outcome| Reply { directive: Some(Directive::Disable), ..reply(outcome) };
+        for (reply, verdict) in [
+            (reply(Outcome::Http410), Verdict::Retry { after, counts: true }),
+            (asks(Outcome::Http5xx), Verdict::Retry { after, counts: true }),
+            (asks(Outcome::Success), Verdict::Delivered),
+        ] {
+            assert_eq!(decide(&reply, progress, pacing, 0.5), verdict, "{reply:?}");
+        }
+    }
+
+    #[test]
     fn what_can_never_be_sent_is_given_up_at_once() {
         let mut hopeless = reply(Outcome::Protocol);
         hopeless.hopeless = true;
@@ -167,7 +190,7 @@ mod tests {
         let failed = reply(Outcome::Http5xx);
         let schedule = schedule();
         let paced = |scale, jitter, random| {
-            let pacing = Pacing { schedule: &schedule, scale, jitter };
+            let pacing = Pacing { scale, jitter, ..pacing(&schedule) };
             decide(&failed, Progress { attempt: 1, failures: 0 }, pacing, random)
         };
         let after = |millis| Verdict::Retry { after: Duration::from_millis(millis), counts: true };

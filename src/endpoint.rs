@@ -79,12 +79,21 @@ pub struct EndpointRow {
     pub ordered: bool,
     /// The state's name.
     pub state: String,
+    /// Whether outboxd itself paused it.
+    pub auto_paused: bool,
     /// Which version of the row this is.
     pub row_version: String,
     /// The secrets, newest first, each with the time it expires at.
     pub secrets: Vec<(String, Option<Instant>)>,
     /// Why a secret of it cannot be opened.
     pub secret_problem: Option<String>,
+}
+
+impl EndpointRow {
+    /// Whether it is paused, but probed once in a while.
+    fn is_probed(&self) -> bool {
+        self.auto_paused && State::named(&self.state) == State::Paused
+    }
 }
 
 /// An endpoint ready to be sent to.
@@ -114,6 +123,8 @@ pub struct Endpoint {
     pub max_in_flight: Option<usize>,
     /// Its own limit of requests a second.
     pub rate_per_second: Option<f64>,
+    /// Paused by outboxd after long failure: probed once in a while until it takes something.
+    pub auto_paused: bool,
     keys: Keys,
 }
 
@@ -155,6 +166,7 @@ impl Endpoint {
             retry: retry.or_else(|| profile.retry.as_ref().map(|(_, read)| read.clone())),
             max_in_flight: row.max_in_flight.and_then(|n| usize::try_from(n).ok()),
             rate_per_second: row.rate_per_second,
+            auto_paused: row.auto_paused,
             keys: check_secrets(row, profile).map_err(|error| format!("secret: {error}"))?,
         })
     }
@@ -282,7 +294,7 @@ impl Endpoints {
                 {
                     judged.without_secret.push(row.key);
                 }
-                (Ok(endpoint), State::Active) => {
+                (Ok(endpoint), _) if state == State::Active || row.is_probed() => {
                     endpoints.ready.insert(row.key, Arc::new(endpoint));
                 }
                 (Ok(_), State::Invalid) => judged.mended.push(row.key),

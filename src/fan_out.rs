@@ -190,6 +190,7 @@ impl FanOut {
     fn plan(&self, endpoints: &Endpoints, taken: &[Taken], unleased: bool) -> Plan {
         let mut plan = Plan::default();
         let mut found: Vec<EndpointKey> = Vec::new();
+        let now = Instant::now();
         let mut lanes = self.deliverer.lanes();
         for (index, Taken { event, target, wait, key: order }) in taken.iter().enumerate() {
             match target {
@@ -212,7 +213,7 @@ impl FanOut {
                 let leased = may_lease
                     && match target {
                         Some(_) => lanes.reserve_ahead(*key),
-                        None => lanes.reserve(*key, 1) == 1,
+                        None => lanes.reserve(*key, 1, now) == 1,
                     };
                 plan.new.event_seq.push(event.seq);
                 plan.new.endpoint.push(*key);

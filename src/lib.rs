@@ -11,6 +11,7 @@ pub mod event;
 pub mod statuses;
 pub mod outcome;
 pub mod decide;
+pub mod breaker;
 pub mod retry;
 pub mod retry_after;
 pub mod matching;
@@ -39,6 +40,7 @@ pub mod presence;
 pub mod upkeep;
 pub mod order;
 pub mod sweep;
+pub mod fleet;
 pub mod admin;
 
 pub mod daemon;

@@ -1,12 +1,14 @@
 //! Which endpoints want an event: patterns over event types, and an index of many of them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::iter;
 
 use thiserror::Error;
 
 /// Longest pattern, in bytes (as long as the longest event type).
 pub const MAX_PATTERN_BYTES: usize = 128;
+/// Events of outboxd's own begin with this. `*` is for those of the application: an endpoint receives
+/// these when it names them, or their prefix.
+pub const OWN: &str = "outboxd.";
 /// Most patterns of one endpoint.
 pub const MAX_PATTERNS: usize = 100;
 
@@ -64,7 +66,11 @@ impl Pattern {
     /// Whether an event of this type is wanted. Linear in the length of the type.
     #[must_use]
     pub fn matches(&self, event_type: &str) -> bool {
-        if self.open { event_type.starts_with(&*self.stem) } else { *event_type == *self.stem }
+        if self.open {
+            stems(event_type).any(|stem| *stem == *self.stem)
+        } else {
+            *event_type == *self.stem
+        }
     }
 }
 
@@ -130,7 +136,8 @@ fn is_covered(pattern: &Pattern, open: &HashSet<&str>) -> bool {
 
 /// The stems of all open patterns that match `text`: nothing, and everything up to each dot.
 fn stems(text: &str) -> impl Iterator<Item = &str> {
-    iter::once("").chain(text.match_indices('.').map(|(at, _)| &text[..=at]))
+    let all = Some("").filter(|_| !text.starts_with(OWN));
+    all.into_iter().chain(text.match_indices('.').map(|(at, _)| &text[..=at]))
 }
 
 #[cfg(test)]
@@ -177,6 +184,20 @@ mod tests {
         for event_type in ["a", "a.b", ".", "-"] {
             assert!(pattern("*").matches(event_type));
         }
+    }
+
+    #[test]
+    fn events_of_outboxd_reach_only_who_names_them() {
+        let index = index(&[
+            (&["*"], 1),
+            (&["*", "outboxd.*"], 2),
+            (&["outboxd.endpoint.*"], 3),
+            (&["*", "outboxd.endpoint.paused"], 4),
+        ]);
+        assert_eq!(found(&index, "outboxd.endpoint.paused"), [2, 3, 4]);
+        assert_eq!(found(&index, "outboxd.delivery.exhausted"), [2]);
+        assert_eq!(found(&index, "outboxd"), [1, 2, 4]);
+        assert!(!pattern("*").matches("outboxd.endpoint.paused"));
     }
 
     #[test]

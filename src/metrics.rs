@@ -34,6 +34,9 @@ const STATES: [(State, &str); 4] = [
     (State::Invalid, "invalid"),
 ];
 
+/// An endpoint to which only probes are sent is in this state besides.
+const CIRCUIT_OPEN: &str = "open";
+
 /// The counters of one endpoint, looked up once and not for every attempt.
 #[derive(Debug)]
 pub struct EndpointMetrics {
@@ -100,6 +103,8 @@ pub struct Metrics {
     oldest_due: Gauge,
     sampled_at: Gauge,
     pool: IntGaugeVec,
+    /// Whether most endpoints fail together.
+    pub outage: IntGauge,
     /// Database operations that failed.
     pub db_errors: IntCounter,
     /// Whether the last reload of the configuration was accepted.
@@ -146,6 +151,17 @@ impl Maker {
         self.register(Gauge::new(name, help))
     }
 
+    /// The version, and what the system knows of the process.
+    fn who_runs(&self) {
+        let build: GaugeVec = self.register(GaugeVec::new(
+            Opts::new("outboxd_build_info", "Always 1; the version of outboxd is a label"),
+            &["version"],
+        ));
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        self.0.register(Box::new(process)).expect("registered once");
+    }
+
     fn buckets(name: &str, help: &str, buckets: &[f64]) -> HistogramOpts {
         HistogramOpts::new(name, help).buckets(buckets.to_vec())
     }
@@ -155,13 +171,7 @@ impl Metrics {
     /// Every family, at zero.
     pub fn new() -> Self {
         let make = Maker(Registry::new());
-        let build: GaugeVec = make.register(GaugeVec::new(
-            Opts::new("outboxd_build_info", "Always 1; the version of outboxd is a label"),
-            &["version"],
-        ));
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
-        let process = prometheus::process_collector::ProcessCollector::for_self();
-        make.0.register(Box::new(process)).expect("registered once");
+        make.who_runs();
         let attempt_seconds = make.register(HistogramVec::new(
             Maker::buckets(
                 "outboxd_delivery_attempt_duration_seconds",
@@ -197,7 +207,7 @@ impl Metrics {
             ),
             endpoint_state: make.gauges(
                 "outboxd_endpoint_state",
-                "1 for the state that an endpoint is in, 0 for the others",
+                "1 for the state that an endpoint is in, 0 for the others; open besides: only probes are sent",
                 &["endpoint", "state"],
             ),
             by_endpoint: RwLock::default(),
@@ -242,6 +252,10 @@ impl Metrics {
                 "Connections of the pool: open, idle, most; and tasks waiting for one",
                 &["state"],
             ),
+            outage: make.gauge(
+                "outboxd_endpoints_failing_together",
+                "1 while most of the endpoints sent to lately fail: the fault is likely on this side",
+            ),
             db_errors: make.counter("outboxd_db_errors_total", "Database operations that failed"),
             reload_ok: make.gauge(
                 "outboxd_config_last_reload_successful",
@@ -279,6 +293,8 @@ impl Metrics {
                 let gauge = self.endpoint_state.with_label_values(&[*name, label]);
                 gauge.set(i64::from(other == *state));
             }
+            // As it is, and at zero the first time.
+            self.endpoint_state.with_label_values(&[*name, CIRCUIT_OPEN]);
         }
         let mut all = self.by_endpoint.write().unwrap_or_else(PoisonError::into_inner);
         all.retain(|name, _| {
@@ -301,6 +317,12 @@ impl Metrics {
         for (_, label) in STATES {
             self.endpoint_state.remove_label_values(&[name, label]).ok();
         }
+        self.endpoint_state.remove_label_values(&[name, CIRCUIT_OPEN]).ok();
+    }
+
+    /// The circuit of an endpoint opened or closed.
+    pub fn circuit(&self, name: &str, open: bool) {
+        self.endpoint_state.with_label_values(&[name, CIRCUIT_OPEN]).set(i64::from(open));
     }
 
     /// The duration of an attempt.

@@ -164,7 +164,10 @@ impl Recorder {
             }
             match verdict {
                 Verdict::Delivered | Verdict::Gone { delivered: true } => {
-                    self.count(&endpoints, *lease, |endpoint| endpoint.delivered())
+                    self.count(&endpoints, *lease, |endpoint| endpoint.delivered());
+                    if endpoints.ready(lease.endpoint).is_some_and(|it| it.auto_paused) {
+                        self.resume(*lease).await;
+                    }
                 }
                 Verdict::Exhausted | Verdict::Gone { delivered: false } => {
                     self.count(&endpoints, *lease, |endpoint| endpoint.exhausted());
@@ -178,6 +181,13 @@ impl Recorder {
             }
         }
         self.deliverer.promote_after(&ended_in_order).await;
+    }
+
+    async fn resume(&self, lease: Lease) {
+        if self.insist("resume", || self.store.resume_mended(lease.endpoint)).await {
+            let endpoint = self.deliverer.endpoints().ready(lease.endpoint).map(|e| e.name.clone());
+            tracing::info!(endpoint, "endpoint resumed: it took an event again");
+        }
     }
 
     async fn disable(&self, lease: Lease, reply: &Reply) {

@@ -20,6 +20,7 @@ CREATE TABLE outbox.endpoints (
     description     text,
     state           text NOT NULL DEFAULT 'active',
     state_reason    text,
+    auto_paused     boolean NOT NULL DEFAULT false,
     created_at      timestamptz NOT NULL DEFAULT now(),
     updated_at      timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT endpoints_id_key UNIQUE (id),
@@ -57,6 +58,8 @@ COMMENT ON COLUMN outbox.endpoints.ordered IS
 COMMENT ON COLUMN outbox.endpoints.description IS 'For people';
 COMMENT ON COLUMN outbox.endpoints.state IS 'active, paused (deliveries wait), disabled (none made), invalid (wait)';
 COMMENT ON COLUMN outbox.endpoints.state_reason IS 'Why it is in that state';
+COMMENT ON COLUMN outbox.endpoints.auto_paused IS
+    'Paused by outboxd after long failure: tried once in a while, and resumed by its first success';
 COMMENT ON COLUMN outbox.endpoints.created_at IS 'When it was created';
 COMMENT ON COLUMN outbox.endpoints.updated_at IS 'When it was last changed';
 
@@ -218,6 +221,7 @@ BEGIN
     NEW.name := coalesce(NEW.name, NEW.id);
     IF TG_OP = 'UPDATE' THEN
         NEW.updated_at := clock_timestamp();
+        NEW.auto_paused := NEW.auto_paused AND NEW.state = 'paused';
         -- A mended definition gets a new chance; the daemon judges it again.
         IF OLD.state = 'invalid' AND NEW.state = 'invalid'
             AND (NEW.url, NEW.events, NEW.profile, NEW.headers::text, NEW.timeout, NEW.retry, NEW.success,

@@ -95,6 +95,14 @@ COMMENT ON COLUMN outbox.endpoint_minutes.failed IS 'Failed attempts in that min
 COMMENT ON COLUMN outbox.endpoint_minutes.last_success_at IS 'Last success when this slot was written';
 COMMENT ON COLUMN outbox.endpoint_minutes.last_failure_at IS 'Last failure when this slot was written';
 
+CREATE TABLE outbox.endpoint_failures (
+    endpoint int PRIMARY KEY,
+    since    timestamptz NOT NULL
+);
+COMMENT ON TABLE outbox.endpoint_failures IS 'Endpoints that have taken nothing since some time, though it was tried';
+COMMENT ON COLUMN outbox.endpoint_failures.endpoint IS 'endpoints.endpoint';
+COMMENT ON COLUMN outbox.endpoint_failures.since IS 'First failure after the last success, to the minute';
+
 CREATE TABLE outbox.removed_endpoints (
     endpoint   int PRIMARY KEY,
     id         text NOT NULL,
@@ -157,6 +165,7 @@ BEGIN
     PERFORM outbox.cancel_work(OLD.endpoint, 'endpoint removed');
     INSERT INTO outbox.removed_endpoints (endpoint, id, name) VALUES (OLD.endpoint, OLD.id, OLD.name);
     DELETE FROM outbox.endpoint_minutes WHERE endpoint = OLD.endpoint;
+    DELETE FROM outbox.endpoint_failures WHERE endpoint = OLD.endpoint;
     RETURN OLD;
 END
 $$;
@@ -223,6 +232,7 @@ SELECT outbox.maintain_history('10 years');
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.work, outbox.instances TO outbox_daemon;
 GRANT SELECT, INSERT, UPDATE ON outbox.endpoint_minutes TO outbox_daemon;
 GRANT INSERT ON outbox.history TO outbox_daemon;
+GRANT SELECT, INSERT, DELETE ON outbox.endpoint_failures TO outbox_daemon;
 GRANT EXECUTE ON FUNCTION outbox.maintain_history(interval, int), outbox.cancel_work(int, text, bigint)
     TO outbox_daemon;
 GRANT SELECT ON outbox.instances TO outbox_admin, outbox_reader;

@@ -132,7 +132,8 @@ CREATE FUNCTION outbox.pause(endpoint text, reason text DEFAULT NULL) RETURNS vo
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$
 BEGIN
-    UPDATE outbox.endpoints e SET state = 'paused', state_reason = coalesce(pause.reason, 'paused on request')
+    UPDATE outbox.endpoints e
+    SET state = 'paused', state_reason = coalesce(pause.reason, 'paused on request'), auto_paused = false
     WHERE e.id = (outbox.find_endpoint(pause.endpoint)).id;
 END
 $$;
@@ -355,6 +356,83 @@ $$;
 COMMENT ON FUNCTION outbox.disable_endpoint(int, text) IS
     'Stops an endpoint whose receiver asked for it; returns how many deliveries it cancelled';
 
+CREATE FUNCTION outbox.pause_failing(after interval) RETURNS SETOF text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+BEGIN
+    RETURN QUERY
+    UPDATE outbox.endpoints p
+    SET state = 'paused', auto_paused = true,
+        state_reason = 'paused by outboxd: it has taken nothing since '
+            || to_char(f.since AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+            || '; it is tried once in a while, and resumed by its first success'
+    FROM outbox.endpoint_failures f
+    WHERE p.endpoint = f.endpoint AND p.state = 'active' AND f.since <= clock_timestamp() - after
+      -- It was tried all the while, and is still.
+      AND EXISTS (SELECT FROM outbox.endpoint_minutes m
+                  WHERE m.endpoint = f.endpoint AND m.last_failure_at >= f.since + after)
+    RETURNING p.name;
+END
+$$;
+COMMENT ON FUNCTION outbox.pause_failing(interval) IS
+    'Pauses endpoints that have taken nothing for so long though it was tried; their deliveries wait; returns their names';
+
+CREATE FUNCTION outbox.resume_mended(which int) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+BEGIN
+    UPDATE outbox.endpoints SET state = 'active', state_reason = NULL
+    WHERE endpoint = which AND state = 'paused' AND auto_paused;
+    RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION outbox.resume_mended(int) IS
+    'Resumes an endpoint that outboxd had paused; false when somebody else has decided about it meanwhile';
+
+-- Events of outboxd's own go the way of all others, to who subscribes to outboxd.* or to their types.
+CREATE FUNCTION outbox.report_state() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+BEGIN
+    IF EXISTS (SELECT FROM outbox.endpoints p, unnest(p.events) AS pattern
+               WHERE p.active AND starts_with(pattern, 'outboxd.'))
+    THEN
+        INSERT INTO outbox.events (type, payload, tenant)
+        VALUES ('outboxd.endpoint.' || NEW.state,
+                json_build_object('endpoint_id', NEW.id, 'endpoint_name', NEW.name, 'tenant', NEW.tenant,
+                                  'state', NEW.state, 'reason', NEW.state_reason, 'automatic',
+                                  NEW.auto_paused OR NEW.state = 'disabled'),
+                NEW.tenant);
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION outbox.report_state() IS
+    'Emits outboxd.endpoint.paused or outboxd.endpoint.disabled, if anybody subscribes to events of outboxd';
+CREATE TRIGGER report_state AFTER UPDATE OF state ON outbox.endpoints
+    FOR EACH ROW WHEN (NEW.state IS DISTINCT FROM OLD.state AND NEW.state IN ('paused', 'disabled'))
+    EXECUTE FUNCTION outbox.report_state();
+
+CREATE FUNCTION outbox.report_exhausted(
+    event_seq bigint[], endpoint int[], attempts int[], outcome text[], status int[]
+) RETURNS void
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+    INSERT INTO outbox.events (type, payload, tenant, live)
+    SELECT 'outboxd.delivery.exhausted',
+           json_build_object('endpoint_id', p.id, 'endpoint_name', p.name, 'tenant', e.tenant, 'event_id', e.id,
+                             'event_type', e.type, 'attempts', d.attempts, 'last_outcome', d.outcome,
+                             'last_status', d.status),
+           coalesce(e.tenant, p.tenant), e.live
+    FROM unnest(event_seq, endpoint, attempts, outcome, status) AS d (seq, endpoint, attempts, outcome, status)
+    JOIN outbox.events e ON e.seq = d.seq
+    JOIN outbox.endpoints p ON p.endpoint = d.endpoint
+    -- Events of outboxd's own feed no more of them.
+    WHERE NOT starts_with(e.type, 'outboxd.')
+$$;
+COMMENT ON FUNCTION outbox.report_exhausted(bigint[], int[], int[], text[], int[]) IS
+    'Emits outboxd.delivery.exhausted for deliveries that were given up';
+
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA outbox FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     outbox.subscribe(text, text[], text, text, text, text, boolean, text, boolean, json, interval, text, text, boolean),
@@ -364,7 +442,9 @@ GRANT EXECUTE ON FUNCTION
     outbox.cancel(text, text), outbox.generate_secret(), outbox.find_endpoint(text), outbox.find_event(text),
     outbox.payload_bytes(json)
     TO outbox_admin;
-GRANT EXECUTE ON FUNCTION outbox.disable_endpoint(int, text) TO outbox_daemon;
+GRANT EXECUTE ON FUNCTION outbox.disable_endpoint(int, text), outbox.pause_failing(interval),
+    outbox.resume_mended(int), outbox.report_exhausted(bigint[], int[], int[], text[], int[])
+    TO outbox_daemon;
 -- The index of the endpoints calls it, as whoever changes one.
 GRANT EXECUTE ON FUNCTION outbox.url_key(text) TO outbox_admin, outbox_daemon;
 

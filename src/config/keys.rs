@@ -74,6 +74,11 @@ pub const KEYS: [Key; 26] = [
     ),
     live("delivery.https_only", "false", "refuse endpoints without TLS"),
     live("delivery.lease", "90s", "after which another instance may retry an unfinished delivery"),
+    live(
+        "delivery.pause_after",
+        "5d",
+        "endpoints that take nothing for so long though it is tried are paused; or none",
+    ),
     unset("delivery.ca_file", "PEM file of further roots to verify receivers with"),
     live(
         "events.validate",

@@ -100,6 +100,8 @@ pub struct Delivery {
     /// After which another instance may retry an unfinished delivery; more than `timeout` and
     /// [`LEASE_MARGIN`].
     pub lease: Duration,
+    /// After which an endpoint that takes nothing is paused; `None`: never.
+    pub pause_after: Option<Duration>,
     /// A PEM file of further roots to verify receivers with.
     pub ca_file: Option<PathBuf>,
 }

@@ -3,26 +3,26 @@
 //! No I/O here. An endpoint that is slow fills its own lane and no other; what finds no room stays
 //! in the database.
 
-use std::collections::{HashMap, VecDeque};
+mod lane;
+mod slots;
+
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use crate::breaker::{Change, Heard};
 use crate::endpoint::{Endpoint, EndpointKey};
 use crate::event::{Job, Lease};
+use lane::Lane;
+use slots::{Slots, Speed};
 
-/// Work is leased at most this far ahead of an endpoint's speed.
-const HORIZON: Duration = Duration::from_secs(2);
-/// Most deliveries queued for one endpoint.
-const MAX_LANE_QUEUE: usize = 2000;
 /// Most deliveries of a lane that go ahead of the others.
 const MAX_AHEAD: usize = 8;
 /// Most deliveries queued for all.
 const MAX_QUEUED: usize = 20_000;
 /// Most payload bytes queued for all.
 const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
-/// Weight of the newest duration in an endpoint's mean.
-const MEAN_WEIGHT: f64 = 0.1;
-/// The part of a second by which a paced endpoint may catch up at once.
-const BURST_SECONDS: f64 = 0.1;
+/// Endpoints that fail together at least, for it to be called an outage of ours.
+const OUTAGE_LEAST: usize = 5;
 
 /// Limits that hold for all lanes.
 #[derive(Clone, Copy, Debug)]
@@ -33,103 +33,36 @@ pub struct Limits {
     pub max_per_endpoint: usize,
     /// Daemons that share the endpoints' limits.
     pub instances: usize,
+    /// How long a lease lasts.
+    pub lease: Duration,
+    /// Multiplies the pauses of endpoints that are out of order.
+    pub pause_scale: f64,
 }
 
-/// When more work of an endpoint waits in the database.
-type Due = Option<Instant>;
-
-#[derive(Debug)]
-struct Lane {
-    queue: VecDeque<Job>,
-    /// Promised to work that is being leased.
-    reserved: usize,
-    /// Of what is promised or queued, how much goes ahead of the others.
-    ahead: usize,
-    in_flight: Vec<Lease>,
-    max_in_flight: usize,
-    mean_seconds: Option<f64>,
-    pace: Option<Pace>,
-    due: Due,
-    in_rotation: bool,
-    /// Whether its endpoint may be sent to; without it nothing more is leased for it.
-    ready: bool,
+/// What a request's end comes to.
+#[derive(Debug, Default)]
+pub struct Finished {
+    /// Whether the endpoint has room again for work that waits in the database.
+    pub has_room: bool,
+    /// What was queued and cannot be sent soon: to be given back.
+    pub back: Vec<Job>,
+    /// The circuit opened or closed.
+    pub change: Option<Change>,
 }
 
-impl Lane {
-    fn new(endpoint: &Endpoint, limits: &Limits) -> Self {
-        let mut lane = Self {
-            queue: VecDeque::new(),
-            reserved: 0,
-            ahead: 0,
-            in_flight: Vec::new(),
-            max_in_flight: 1,
-            mean_seconds: None,
-            pace: None,
-            due: None,
-            in_rotation: false,
-            ready: true,
-        };
-        lane.adapt(endpoint, limits);
-        lane
-    }
-
-    fn adapt(&mut self, endpoint: &Endpoint, limits: &Limits) {
-        let whole = endpoint.max_in_flight.unwrap_or(limits.max_per_endpoint);
-        self.max_in_flight = whole.div_ceil(limits.instances.max(1)).max(1);
-        let rate = endpoint.rate_per_second;
-        if rate != self.pace.as_ref().map(|pace| pace.rate) {
-            self.pace = rate.map(Pace::new);
-        }
-    }
-
-    /// How many more deliveries may be leased for it.
-    fn room(&self) -> usize {
-        let ahead = match self.mean_seconds {
-            None => self.max_in_flight,
-            Some(seconds) => {
-                let per_slot = HORIZON.as_secs_f64() / seconds.max(0.000_1);
-                (self.max_in_flight as f64 * per_slot) as usize
-            }
-        };
-        if let Some(pace) = &self.pace {
-            // What is leased must not grow old while it waits for its pace.
-            let paced = (pace.rate * HORIZON.as_secs_f64()).ceil() as usize;
-            let held = self.queue.len() + self.reserved + self.in_flight.len();
-            return paced.max(1).saturating_sub(held);
-        }
-        let queue = ahead.clamp(self.max_in_flight, MAX_LANE_QUEUE.max(self.max_in_flight));
-        (self.max_in_flight + queue)
-            .saturating_sub(self.queue.len() + self.reserved + self.in_flight.len())
-    }
-
-    fn can_start(&self) -> bool {
-        !self.queue.is_empty() && self.in_flight.len() < self.max_in_flight
-    }
+/// How the endpoints that were sent to lately fare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fleet {
+    /// Endpoints whose last attempts all failed,
+    pub failing: usize,
+    /// of so many.
+    pub heard: usize,
 }
 
-/// A token bucket.
-#[derive(Debug)]
-struct Pace {
-    rate: f64,
-    tokens: f64,
-    filled_at: Instant,
-}
-
-impl Pace {
-    fn new(rate: f64) -> Self {
-        Self { rate, tokens: 1.0, filled_at: Instant::now() }
-    }
-
-    /// Takes a token if there is one.
-    fn admit(&mut self, now: Instant) -> bool {
-        let gained = now.saturating_duration_since(self.filled_at).as_secs_f64() * self.rate;
-        self.tokens = (self.tokens + gained).min((self.rate * BURST_SECONDS).max(1.0));
-        self.filled_at = now;
-        let admitted = self.tokens >= 1.0;
-        if admitted {
-            self.tokens -= 1.0;
-        }
-        admitted
+impl Fleet {
+    /// Whether so many fail together that the fault is likely ours: network, name service, roots.
+    pub fn is_outage(self) -> bool {
+        self.failing >= OUTAGE_LEAST && self.failing * 2 > self.heard
     }
 }
 
@@ -138,11 +71,9 @@ impl Pace {
 pub struct Lanes {
     limits: Limits,
     lanes: HashMap<EndpointKey, Lane>,
-    /// Endpoints that can start a delivery, in the order of their turns.
-    rotation: VecDeque<EndpointKey>,
+    slots: Slots,
     queued: usize,
     queued_bytes: usize,
-    in_flight: usize,
     open: bool,
     suspended: bool,
 }
@@ -153,10 +84,9 @@ impl Lanes {
         Self {
             limits,
             lanes: HashMap::new(),
-            rotation: VecDeque::new(),
+            slots: Slots::of(limits.max_in_flight),
             queued: 0,
             queued_bytes: 0,
-            in_flight: 0,
             open: true,
             suspended: false,
         }
@@ -164,40 +94,49 @@ impl Lanes {
 
     /// Takes over new endpoints or limits. Lanes of endpoints that are not `ready` stay while work
     /// of theirs is under way.
-    pub fn adapt<'a>(&mut self, limits: Limits, ready: impl Iterator<Item = &'a Endpoint>) {
+    pub fn adapt<'a>(
+        &mut self,
+        limits: Limits,
+        ready: impl Iterator<Item = &'a Endpoint>,
+        now: Instant,
+    ) {
         self.limits = limits;
-        let mut seen = std::collections::HashSet::new();
+        self.slots.all = limits.max_in_flight;
+        let mut seen = HashSet::new();
         for endpoint in ready {
             seen.insert(endpoint.key);
-            self.lanes
-                .entry(endpoint.key)
-                .or_insert_with(|| Lane::new(endpoint, &limits))
-                .adapt(endpoint, &limits);
+            let lane = self.lanes.entry(endpoint.key).or_insert_with(|| Lane::new(&limits));
+            lane.adapt(endpoint, &limits, now);
         }
         self.lanes.retain(|key, lane| {
             lane.ready = seen.contains(key);
             lane.due = lane.due.filter(|_| lane.ready);
-            lane.ready || lane.in_flight.len() + lane.reserved + lane.queue.len() > 0
+            lane.ready || lane.held() > 0
         });
     }
 
+    fn has_space(&self) -> bool {
+        let full = self.queued >= MAX_QUEUED || self.queued_bytes >= MAX_QUEUED_BYTES;
+        self.open && !self.suspended && !full
+    }
+
     /// Promises room for up to `wanted` deliveries; returns for how many.
-    pub fn reserve(&mut self, key: EndpointKey, wanted: usize) -> usize {
-        if !self.open || self.suspended || self.queued_bytes >= MAX_QUEUED_BYTES {
+    pub fn reserve(&mut self, key: EndpointKey, wanted: usize, now: Instant) -> usize {
+        if !self.has_space() {
             return 0;
         }
-        let total = MAX_QUEUED.saturating_sub(self.queued);
+        let left = MAX_QUEUED - self.queued;
         let Some(lane) = self.lanes.get_mut(&key).filter(|lane| lane.ready) else { return 0 };
-        let granted = wanted.min(lane.room()).min(total);
+        // As with slots: never more than are left over for another.
+        let granted = wanted.min(lane.room(now)).min(left.saturating_sub(lane.held()));
         lane.reserved += granted;
         granted
     }
 
-    /// Promises room to one delivery that goes ahead of what is queued, in a full lane too. False
-    /// when it has to wait in the database.
+    /// Promises room to one delivery that goes ahead of what is queued, in a full lane too, and to
+    /// an endpoint that is out of order. False when it has to wait in the database.
     pub fn reserve_ahead(&mut self, key: EndpointKey) -> bool {
-        let full = self.queued >= MAX_QUEUED || self.queued_bytes >= MAX_QUEUED_BYTES;
-        if !self.open || self.suspended || full {
+        if !self.has_space() {
             return false;
         }
         let Some(lane) = self.lanes.get_mut(&key).filter(|lane| lane.ready) else { return false };
@@ -222,16 +161,19 @@ impl Lanes {
         }
     }
 
-    /// Queues a leased delivery, for which room had been promised. Returns it when there is no lane
-    /// for it any more.
-    pub fn push(&mut self, job: Job) -> Result<(), Job> {
-        let Some(lane) = self.lanes.get_mut(&job.endpoint).filter(|_| self.open) else {
+    /// Queues a leased delivery, for which room had been promised. Returns it when its endpoint
+    /// takes nothing any more.
+    pub fn push(&mut self, job: Job, now: Instant) -> Result<(), Job> {
+        let key = job.endpoint;
+        let Some(lane) = self.lanes.get_mut(&key).filter(|_| self.open) else {
             return Err(job);
         };
         lane.reserved = lane.reserved.saturating_sub(1);
+        if lane.is_blocked(now) && !job.ahead {
+            return Err(job);
+        }
         self.queued += 1;
-        self.queued_bytes += job.event.payload.as_ref().map_or(0, bytes::Bytes::len);
-        let key = job.endpoint;
+        self.queued_bytes += bytes_of(&job);
         if job.ahead {
             // Behind those that came before it.
             let place = lane.queue.iter().take_while(|queued| queued.ahead).count();
@@ -239,65 +181,118 @@ impl Lanes {
         } else {
             lane.queue.push_back(job);
         }
-        if lane.can_start() && !lane.in_rotation {
-            lane.in_rotation = true;
-            self.rotation.push_back(key);
-        }
+        self.count_busy(key);
+        self.give_turn(key, now);
         Ok(())
     }
 
     /// The next delivery to start, if a request may be made now. Counts it as in flight.
     pub fn start(&mut self, now: Instant) -> Option<Job> {
-        if self.suspended || !self.open || self.in_flight >= self.limits.max_in_flight {
+        if self.suspended || !self.open || self.slots.is_full() {
+            return None;
+        }
+        let [first, second] = self.slots.next_turn();
+        self.start_of(first, now).or_else(|| self.start_of(second, now))
+    }
+
+    fn start_of(&mut self, speed: Speed, now: Instant) -> Option<Job> {
+        let share = self.slots.share(speed);
+        if share == 0 {
             return None;
         }
         // Each lane is looked at once: a paced one keeps its turn for later.
-        for _ in 0..self.rotation.len() {
-            let key = self.rotation.pop_front()?;
+        for _ in 0..self.slots.rotation(speed).len() {
+            let key = self.slots.rotation(speed).pop_front()?;
             let Some(lane) = self.lanes.get_mut(&key) else { continue };
-            lane.in_rotation = false;
-            if !lane.can_start() {
+            lane.turn = None;
+            if !lane.can_start(now) {
                 continue;
             }
-            if lane.pace.as_mut().is_some_and(|pace| !pace.admit(now)) {
-                lane.in_rotation = true;
-                self.rotation.push_back(key);
+            if lane.in_flight() >= share {
+                // It has a turn again when one of its own requests ends.
                 continue;
             }
-            let job = lane.queue.pop_front()?;
-            lane.ahead = lane.ahead.saturating_sub(usize::from(job.ahead));
-            lane.in_flight.push(job.lease());
-            if lane.can_start() {
-                lane.in_rotation = true;
-                self.rotation.push_back(key);
+            if !lane.admit(now) {
+                self.give_turn(key, now);
+                continue;
             }
-            self.in_flight += 1;
+            let job = lane.start(now)?;
+            self.slots.take(speed);
             self.queued -= 1;
-            self.queued_bytes -= job.event.payload.as_ref().map_or(0, bytes::Bytes::len);
+            self.queued_bytes -= bytes_of(&job);
+            self.give_turn(key, now);
             return Some(job);
         }
         None
     }
 
-    /// A delivery is no longer in flight; `took` is how long its request was. Returns whether the
-    /// endpoint has room again for work that waits in the database.
-    pub fn finished(&mut self, lease: Lease, took: Option<Duration>) -> bool {
-        self.in_flight = self.in_flight.saturating_sub(1);
+    /// Puts a lane at the end of its rotation, unless it waits in one or has nothing to start.
+    fn give_turn(&mut self, key: EndpointKey, now: Instant) {
+        let Some(lane) = self.lanes.get_mut(&key) else { return };
+        if lane.turn.is_none() && lane.can_start(now) {
+            lane.turn = Some(lane.speed);
+            let speed = lane.speed;
+            self.slots.rotation(speed).push_back(key);
+        }
+    }
+
+    /// A delivery is no longer in flight; what was heard of its receiver, if anything.
+    pub fn finished(&mut self, lease: Lease, heard: Option<Heard>, now: Instant) -> Finished {
         let key = lease.endpoint;
-        let Some(lane) = self.lanes.get_mut(&key) else { return false };
-        if let Some(at) = lane.in_flight.iter().position(|held| *held == lease) {
-            lane.in_flight.swap_remove(at);
+        let Some(lane) = self.lanes.get_mut(&key) else { return Finished::default() };
+        self.slots.give(lane.speed);
+        let change = lane.finished(lease, heard, now);
+        let blocked = lane.is_blocked(now);
+        self.set_speed(key, now);
+        let back = if blocked { self.take_of(key, |job| !job.ahead) } else { VecDeque::new() };
+        self.count_busy(key);
+        self.give_turn(key, now);
+        let has_room = self.lanes.get(&key).is_some_and(|lane| lane.wants_more(now));
+        Finished { has_room, back: back.into(), change }
+    }
+
+    /// Keeps the count of lanes with something queued or in flight.
+    fn count_busy(&mut self, key: EndpointKey) {
+        let Some(lane) = self.lanes.get_mut(&key) else { return };
+        match (lane.counted, lane.is_busy()) {
+            (false, true) => self.slots.busy += 1,
+            (true, false) => self.slots.busy -= 1,
+            _ => {}
         }
-        if let Some(took) = took {
-            let seconds = took.as_secs_f64();
-            let mean = lane.mean_seconds.get_or_insert(seconds);
-            *mean += MEAN_WEIGHT * (seconds - *mean);
+        lane.counted = lane.is_busy();
+    }
+
+    /// Judges an endpoint's speed anew, and counts what it has under way accordingly.
+    fn set_speed(&mut self, key: EndpointKey, now: Instant) {
+        let Some(lane) = self.lanes.get_mut(&key) else { return };
+        let speed = lane.judge_speed(now);
+        if speed != lane.speed {
+            lane.speed = speed;
+            self.slots.changed(speed, lane.in_flight());
+            // Where it waits now it might be passed over.
+            if let Some(other) = lane.turn.take() {
+                self.slots.rotation(other).retain(|waiting| *waiting != key);
+                self.give_turn(key, now);
+            }
         }
-        if lane.can_start() && !lane.in_rotation {
-            lane.in_rotation = true;
-            self.rotation.push_back(key);
+    }
+
+    /// Time has passed: endpoints that hang are slow and keep less, and what has waited for half of
+    /// its lease is taken out. All of it is to be given back, before anybody else can have it.
+    pub fn age(&mut self, now: Instant) -> Vec<Job> {
+        let busy = self.lanes.iter().filter(|(_, lane)| lane.is_busy());
+        let keys: Vec<EndpointKey> = busy.map(|(key, _)| *key).collect();
+        let old = now + self.limits.lease / 2;
+        let mut back = Vec::new();
+        for key in keys {
+            self.set_speed(key, now);
+            let excess = self.lanes.get_mut(&key).map(|lane| lane.take_excess(now));
+            back.extend(self.taken(key, excess.unwrap_or_default()));
+            back.extend(self.take_of(key, |job| job.lease_ends < old));
+            // A share or a circuit may have opened.
+            self.give_turn(key, now);
         }
-        lane.due.is_some() && lane.queue.len() <= lane.max_in_flight / 2
+        back
     }
 
     /// Remembers that work of an endpoint waits in the database until `at`.
@@ -309,14 +304,14 @@ impl Lanes {
 
     /// Reserves room for work that is due in the database: up to `most` deliveries in all.
     pub fn reserve_due(&mut self, now: Instant, most: usize) -> Vec<(EndpointKey, usize)> {
-        let due = |lane: &Lane| lane.due.is_some_and(|at| at <= now);
+        let due = |lane: &Lane| lane.due.is_some_and(|at| at <= now) && lane.room(now) > 0;
         let keys: Vec<EndpointKey> =
             self.lanes.iter().filter(|(_, lane)| due(lane)).map(|(key, _)| *key).collect();
         // Nobody may take it all while others wait.
         let share = most.div_ceil(keys.len().max(1));
         let mut granted = Vec::with_capacity(keys.len());
         for key in keys {
-            let room = self.reserve(key, share);
+            let room = self.reserve(key, share, now);
             if room > 0 {
                 granted.push((key, room));
                 if let Some(lane) = self.lanes.get_mut(&key) {
@@ -327,26 +322,33 @@ impl Lanes {
         granted
     }
 
-    /// When work is due next for an endpoint that has room.
-    pub fn next_due(&self) -> Due {
-        self.lanes.values().filter(|lane| lane.room() > 0).filter_map(|lane| lane.due).min()
+    /// When work can be leased next for an endpoint that has room.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.lanes.values().filter_map(Lane::next_due).min()
     }
 
-    /// Whether an endpoint waits for its pace.
+    /// Whether an endpoint waits for its pace, or for its share.
     pub fn has_waiting(&self) -> bool {
-        !self.rotation.is_empty() && self.in_flight < self.limits.max_in_flight
+        self.slots.has_waiting() && !self.slots.is_full()
     }
 
     /// Requests under way.
     pub fn in_flight(&self) -> usize {
-        self.in_flight
+        self.slots.in_flight()
+    }
+
+    /// How the endpoints that were sent to lately fare.
+    pub fn fleet(&self, now: Instant) -> Fleet {
+        let heard = self.lanes.values().filter_map(|lane| lane.breaker.is_failing(now));
+        heard.fold(Fleet::default(), |fleet, failing| Fleet {
+            failing: fleet.failing + usize::from(failing),
+            heard: fleet.heard + 1,
+        })
     }
 
     /// Every lease that is queued or in flight.
     pub fn held(&self) -> Vec<Lease> {
-        let queued = self.lanes.values().flat_map(|lane| lane.queue.iter().map(Job::lease));
-        let in_flight = self.lanes.values().flat_map(|lane| lane.in_flight.iter().copied());
-        queued.chain(in_flight).collect()
+        self.lanes.values().flat_map(Lane::leases).collect()
     }
 
     /// Starts nothing while the leases are in doubt.
@@ -366,23 +368,30 @@ impl Lanes {
     }
 
     fn take_queued(&mut self, which: impl Fn(&Job) -> bool) -> Vec<Job> {
-        let mut taken = Vec::new();
-        for lane in self.lanes.values_mut() {
-            let (out, stay): (VecDeque<Job>, VecDeque<Job>) =
-                std::mem::take(&mut lane.queue).into_iter().partition(&which);
-            lane.queue = stay;
-            let ahead = out.iter().filter(|job| job.ahead).count();
-            lane.ahead = lane.ahead.saturating_sub(ahead);
-            taken.extend(out);
+        let keys: Vec<EndpointKey> = self.lanes.keys().copied().collect();
+        keys.into_iter().flat_map(|key| self.take_of(key, &which)).collect()
+    }
+
+    fn take_of(&mut self, key: EndpointKey, which: impl Fn(&Job) -> bool) -> VecDeque<Job> {
+        let Some(lane) = self.lanes.get_mut(&key) else { return VecDeque::new() };
+        if !lane.queue.iter().any(&which) {
+            return VecDeque::new();
         }
+        let taken = lane.take_queued(which);
+        self.taken(key, taken)
+    }
+
+    /// Counts what was taken out of a lane.
+    fn taken(&mut self, key: EndpointKey, taken: VecDeque<Job>) -> VecDeque<Job> {
         self.queued -= taken.len();
-        self.queued_bytes -= taken
-            .iter()
-            .filter_map(|job| job.event.payload.as_ref())
-            .map(|p| p.len())
-            .sum::<usize>();
+        self.queued_bytes -= taken.iter().map(bytes_of).sum::<usize>();
+        self.count_busy(key);
         taken
     }
+}
+
+fn bytes_of(job: &Job) -> usize {
+    job.event.payload.as_ref().map_or(0, bytes::Bytes::len)
 }
 
 #[cfg(test)]

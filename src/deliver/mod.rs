@@ -1,34 +1,31 @@
 //! Delivering: leased deliveries become requests, and requests become records.
 
+mod attempt;
 pub mod lanes;
 mod order;
 mod payloads;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, RwLock as AsyncRwLock, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, LEASE_MARGIN};
-use crate::decide::{Pacing, Progress, Verdict, decide};
-use crate::endpoint::{Endpoint, Endpoints};
+use crate::breaker::Change;
+use crate::config::Config;
+use crate::endpoint::{EndpointKey, Endpoints};
 use crate::event::{Job, Lease};
 use crate::metrics::Metrics;
-use crate::outcome::{Outcome, Reply};
-use crate::profile::{Rendered, Unsatisfied};
-use crate::send::{Request, Sender};
+use crate::send::Sender;
 use crate::store::Store;
 use crate::store::claim::NoEvent;
 use crate::store::error::StoreError;
 use crate::store::record::Attempt;
 use lanes::Lanes;
-use payloads::{Payloads, Unloaded};
+use payloads::Payloads;
 
-/// Left of a lease when its request is due to be over: time to record the outcome.
-const RECORDING: Duration = Duration::from_secs(5);
 /// Before a delivery that could not be sent is tried again, so that a reason that stays does not
 /// make a busy loop.
 const UNSENT_PAUSE: Duration = Duration::from_secs(1);
@@ -139,18 +136,26 @@ impl Deliverer {
         let limits = limits(&self.config(), instances);
         self.metrics.limit(limits.max_in_flight);
         self.metrics.endpoints(endpoints.states());
-        self.lanes().adapt(limits, endpoints.all_ready().map(|endpoint| &**endpoint));
+        let ready = endpoints.all_ready().map(|endpoint| &**endpoint);
+        self.lanes().adapt(limits, ready, Instant::now());
         *self.endpoints.write().unwrap_or_else(PoisonError::into_inner) = endpoints;
     }
 
     /// Queues leased deliveries, and starts what may be started.
     pub async fn submit(self: &Arc<Self>, jobs: Vec<Job>) {
+        let now = Instant::now();
         let refused: Vec<Job> = {
             let mut lanes = self.lanes();
-            jobs.into_iter().filter_map(|job| lanes.push(job).err()).collect()
+            jobs.into_iter().filter_map(|job| lanes.push(job, now).err()).collect()
         };
         self.pump();
         self.give_back(refused).await;
+    }
+
+    /// Time has passed; to be called several times a second while requests are under way.
+    pub async fn age(&self) {
+        let back = self.lanes().age(Instant::now());
+        self.give_back(back).await;
     }
 
     /// Gives up leases under which nothing was sent.
@@ -178,19 +183,39 @@ impl Deliverer {
             self.metrics.in_flight.inc();
             let ended = self.attempt(job).await;
             self.metrics.in_flight.dec();
-            let took = match &ended {
-                Ended::Attempted(attempt) => Some(attempt.duration),
+            let heard = match &ended {
+                Ended::Attempted(attempt) => attempt.heard,
                 _ => None,
             };
             // A record that finds no room holds the slot: what cannot be recorded is not sent.
             self.end(ended).await;
-            let mut lanes = self.lanes();
-            let has_room = lanes.finished(lease, took);
-            next = lanes.start(Instant::now());
-            drop(lanes);
-            if has_room {
+            let finished = {
+                let mut lanes = self.lanes();
+                let finished = lanes.finished(lease, heard, Instant::now());
+                next = lanes.start(Instant::now());
+                finished
+            };
+            if finished.has_room {
                 self.room.notify_one();
             }
+            if let Some(change) = finished.change {
+                self.tell(lease.endpoint, change);
+            }
+            self.give_back(finished.back).await;
+        }
+    }
+
+    fn tell(&self, key: EndpointKey, change: Change) {
+        let Some(endpoint) = self.endpoints().ready(key).cloned() else { return };
+        let (endpoint, open) = (&endpoint.name, change == Change::Opened);
+        self.metrics.circuit(endpoint, open);
+        if open {
+            tracing::warn!(
+                endpoint,
+                "circuit opened: nothing but failures; probed until it is well"
+            );
+        } else {
+            tracing::info!(endpoint, "circuit closed: a probe succeeded");
         }
     }
 
@@ -216,142 +241,6 @@ impl Deliverer {
         // The receiver lives as long as there are requests.
         self.ended.send(ended).await.ok();
     }
-
-    async fn attempt(&self, job: Job) -> Ended {
-        let config = self.config();
-        let endpoint = self.endpoints().ready(job.endpoint).cloned();
-        let Some(endpoint) = endpoint else { return unsent(&job) };
-        // An endpoint's own deadline must leave time to record within the lease, as the
-        // configuration's does.
-        let longest = config.delivery.lease.saturating_sub(LEASE_MARGIN);
-        let timeout = endpoint.timeout.unwrap_or(config.delivery.timeout).min(longest);
-        if !self.still_holds(&job, timeout) {
-            return unsent(&job);
-        }
-        let Some(payload) = &job.event.payload else {
-            return self.attempt_large(&job, &endpoint, timeout, &config).await;
-        };
-        self.request(&job, &endpoint, Ok(payload), timeout, &config).await
-    }
-
-    /// Whether a request may be made under the lease, and can be recorded before it ends.
-    fn still_holds(&self, job: &Job, timeout: Duration) -> bool {
-        let ours = *self.holder.borrow() == Some(job.holder);
-        ours && Instant::now() + timeout + RECORDING < job.lease_ends
-    }
-
-    /// Loads the payload first.
-    async fn attempt_large(
-        &self,
-        job: &Job,
-        endpoint: &Endpoint,
-        timeout: Duration,
-        config: &Config,
-    ) -> Ended {
-        match self.payloads.load(job.event.seq).await {
-            // Waiting and loading took time.
-            Ok(_) if !self.still_holds(job, timeout) => unsent(job),
-            Ok((payload, _room)) => {
-                self.request(job, endpoint, Ok(&payload), timeout, config).await
-            }
-            Err(Unloaded::Gone) => Ended::NoEvent(job.lease(), NoEvent::Gone),
-            Err(Unloaded::Hopeless(why)) => {
-                self.request(job, endpoint, Err(why), timeout, config).await
-            }
-            Err(Unloaded::Failed(error)) => {
-                self.metrics.db_errors.inc();
-                tracing::warn!(event_id = job.event.id, %error, "cannot load the payload");
-                unsent(job)
-            }
-        }
-    }
-
-    async fn request(
-        &self,
-        job: &Job,
-        endpoint: &Endpoint,
-        payload: Result<&[u8], String>,
-        timeout: Duration,
-        config: &Config,
-    ) -> Ended {
-        let Job { event, .. } = job;
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall_ms = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
-        let started = Instant::now();
-        let rendered = match payload {
-            Ok(payload) => endpoint.render(event, payload, started, wall_ms),
-            Err(why) => Err(Unsatisfied::Payload(why)),
-        };
-        if job.attempt == 1 {
-            let since_created = wall.as_micros() as f64 - event.created_us as f64;
-            self.metrics.first_attempt_delay.observe((since_created / 1e6).max(0.0));
-        }
-        let reply = match rendered {
-            Ok(rendered) => self.send(endpoint, rendered, timeout).await,
-            // Which secret signs from now on is being looked up.
-            Err(Unsatisfied::NoSecret(_)) if endpoint.has_expired_secret(started) => {
-                return unsent(job);
-            }
-            // A request that a receiver could not verify is not made; it is recorded as if it were.
-            Err(unsatisfied) => Reply {
-                hopeless: unsatisfied.is_permanent(),
-                ..Reply::failure(Outcome::Protocol, unsatisfied.to_string())
-            },
-        };
-        let duration = started.elapsed();
-        self.metrics.endpoint(&endpoint.name).attempt(reply.outcome);
-        self.metrics.attempt_took(reply.outcome, duration);
-        let verdict = self.verdict(&reply, job, endpoint, config);
-        self.note(job, endpoint, &reply, verdict);
-        let lease = job.lease();
-        Ended::Attempted(Box::new(Attempt { lease, started, duration, reply, verdict }))
-    }
-
-    async fn send(&self, endpoint: &Endpoint, rendered: Rendered<'_>, timeout: Duration) -> Reply {
-        let Rendered { body, headers } = rendered;
-        let sender = self.sender();
-        let request = Request { endpoint, headers: &headers, body, timeout };
-        tokio::select! {
-            reply = sender.send(request) => reply,
-            () = self.abort.cancelled() => {
-                Reply::failure(Outcome::Interrupted, "the daemon stopped before a reply came")
-            }
-        }
-    }
-
-    fn verdict(&self, reply: &Reply, job: &Job, endpoint: &Endpoint, config: &Config) -> Verdict {
-        if reply.outcome == Outcome::Interrupted {
-            return Verdict::Retry { after: Duration::ZERO, counts: false };
-        }
-        let schedule = endpoint.retry.as_ref().unwrap_or(&config.delivery.retry);
-        let progress = Progress { attempt: job.attempt, failures: job.failures };
-        let (scale, jitter) = (config.delivery.retry_scale, endpoint.profile.jitter);
-        decide(reply, progress, Pacing { schedule, scale, jitter }, fastrand::f64())
-    }
-
-    fn note(&self, job: &Job, endpoint: &Endpoint, reply: &Reply, verdict: Verdict) {
-        let error = reply.error.as_deref().unwrap_or_default();
-        match verdict {
-            Verdict::Delivered | Verdict::Gone { delivered: true } => {}
-            Verdict::Retry { after, .. } => tracing::debug!(
-                event_id = job.event.id,
-                endpoint = endpoint.name,
-                attempt = job.attempt,
-                outcome = reply.outcome.as_str(),
-                error,
-                retry_in_ms = after.as_millis(),
-                "attempt failed"
-            ),
-            Verdict::Exhausted | Verdict::Gone { delivered: false } => tracing::warn!(
-                event_id = job.event.id,
-                endpoint = endpoint.name,
-                attempt = job.attempt,
-                outcome = reply.outcome.as_str(),
-                error,
-                "delivery given up"
-            ),
-        }
-    }
 }
 
 fn unsent(job: &Job) -> Ended {
@@ -363,5 +252,7 @@ fn limits(config: &Config, instances: usize) -> lanes::Limits {
         max_in_flight: config.delivery.max_in_flight,
         max_per_endpoint: config.delivery.max_in_flight_per_endpoint,
         instances,
+        lease: config.delivery.lease,
+        pause_scale: config.delivery.retry_scale,
     }
 }

@@ -141,6 +141,7 @@ fn read_endpoints(
             state: row.try_get(16)?,
             row_version: row.try_get(17)?,
             success: row.try_get(18)?,
+            auto_paused: row.try_get(19)?,
             secrets: opened.secrets,
             secret_problem: opened.problem,
         });

@@ -1,12 +1,15 @@
 //! Recording outcomes, and giving leases back.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::claim::NoEvent;
 use super::error::StoreError;
-use super::{Param, Store, micros};
+use super::{Param, Store, Transaction, WORK, micros};
+use crate::breaker::Heard;
 use crate::decide::Verdict;
 use crate::endpoint::EndpointKey;
 use crate::event::Lease;
@@ -25,6 +28,10 @@ pub struct Attempt {
     pub reply: Reply,
     /// What follows.
     pub verdict: Verdict,
+    /// What it says of the receiver; none where nothing was sent, or it was cut short.
+    pub heard: Option<Heard>,
+    /// Whether somebody subscribes to the event that reports it, should it be given up.
+    pub report: bool,
 }
 
 /// The columns of a batch, as the statement takes them.
@@ -86,30 +93,34 @@ impl Store {
             columns.push(attempt, now);
         }
         failpoint!("record.before_statement"?);
-        let rows = self
-            .work(
-                include_str!("../../sql/record.sql"),
-                &[
-                    (&columns.event_seq, Type::INT8_ARRAY),
-                    (&columns.endpoint, Type::INT4_ARRAY),
-                    (&columns.attempt, Type::INT4_ARRAY),
-                    (&columns.holder, Type::INT4_ARRAY),
-                    (&columns.age_us, Type::INT8_ARRAY),
-                    (&columns.duration_ms, Type::INT4_ARRAY),
-                    (&columns.outcome, Type::TEXT_ARRAY),
-                    (&columns.status, Type::INT2_ARRAY),
-                    (&columns.headers, Type::TEXT_ARRAY),
-                    (&columns.body, Type::BYTEA_ARRAY),
-                    (&columns.error, Type::TEXT_ARRAY),
-                    (&columns.remote_addr, Type::TEXT_ARRAY),
-                    (&columns.result, Type::TEXT_ARRAY),
-                    (&columns.retry_us, Type::INT8_ARRAY),
-                    (&columns.failed, Type::INT4_ARRAY),
-                ],
-            )
-            .await?;
+        let mut transaction = self.begin(WORK).await?;
+        let params: [Param<'_>; 15] = [
+            (&columns.event_seq, Type::INT8_ARRAY),
+            (&columns.endpoint, Type::INT4_ARRAY),
+            (&columns.attempt, Type::INT4_ARRAY),
+            (&columns.holder, Type::INT4_ARRAY),
+            (&columns.age_us, Type::INT8_ARRAY),
+            (&columns.duration_ms, Type::INT4_ARRAY),
+            (&columns.outcome, Type::TEXT_ARRAY),
+            (&columns.status, Type::INT2_ARRAY),
+            (&columns.headers, Type::TEXT_ARRAY),
+            (&columns.body, Type::BYTEA_ARRAY),
+            (&columns.error, Type::TEXT_ARRAY),
+            (&columns.remote_addr, Type::TEXT_ARRAY),
+            (&columns.result, Type::TEXT_ARRAY),
+            (&columns.retry_us, Type::INT8_ARRAY),
+            (&columns.failed, Type::INT4_ARRAY),
+        ];
+        let sql = include_str!("../../sql/record.sql");
+        let ours = if attempts.iter().any(Attempt::is_reported) {
+            let ours = read_ours(&transaction.query(sql, &params).await?)?;
+            transaction.report_exhausted(attempts, &ours).await?;
+            ours
+        } else {
+            read_ours(&transaction.last(sql, &params).await?)?
+        };
         failpoint!("record.after_commit"?);
-        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+        Ok(ours)
     }
 
     /// Gives leases back whose attempt was never made, due again after a pause.
@@ -168,6 +179,13 @@ impl Store {
         self.admin(sql, &params).await.map(drop)
     }
 
+    /// Resumes an endpoint that outboxd had paused; false when somebody else was faster.
+    pub async fn resume_mended(&self, endpoint: EndpointKey) -> Result<bool, StoreError> {
+        let sql = "SELECT outbox.resume_mended($1)";
+        let rows = self.admin(sql, &[(&endpoint, Type::INT4)]).await?;
+        Ok(rows[0].try_get(0)?)
+    }
+
     /// Disables an endpoint whose receiver asked for it, and cancels what it was owed.
     pub async fn disable_endpoint(
         &self,
@@ -179,7 +197,47 @@ impl Store {
     }
 }
 
+fn read_ours(rows: &[Row]) -> Result<Vec<(i64, EndpointKey)>, StoreError> {
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+impl Transaction {
+    /// Emits an event for each of the deliveries that were given up, and commits.
+    async fn report_exhausted(
+        self,
+        attempts: &[Attempt],
+        ours: &[(i64, EndpointKey)],
+    ) -> Result<(), StoreError> {
+        let ours: HashSet<&(i64, EndpointKey)> = ours.iter().collect();
+        let mut columns = Columns::default();
+        let now = Instant::now();
+        let reported = |attempt: &&Attempt| {
+            let Lease { event_seq, endpoint, .. } = attempt.lease;
+            attempt.is_reported() && ours.contains(&(event_seq, endpoint))
+        };
+        for attempt in attempts.iter().filter(reported) {
+            columns.push(attempt, now);
+        }
+        let status: Vec<Option<i32>> =
+            columns.status.iter().map(|status| status.map(i32::from)).collect();
+        let params: [Param<'_>; 5] = [
+            (&columns.event_seq, Type::INT8_ARRAY),
+            (&columns.endpoint, Type::INT4_ARRAY),
+            (&columns.attempt, Type::INT4_ARRAY),
+            (&columns.outcome, Type::TEXT_ARRAY),
+            (&status, Type::INT4_ARRAY),
+        ];
+        let sql = "SELECT outbox.report_exhausted($1, $2, $3, $4, $5)";
+        self.last(sql, &params).await.map(drop)
+    }
+}
+
 impl Attempt {
+    fn is_reported(&self) -> bool {
+        self.report
+            && matches!(self.verdict, Verdict::Exhausted | Verdict::Gone { delivered: false })
+    }
+
     /// The attempt without the bytes that its receiver chose, for a database that refused them.
     pub fn without_reply(mut self, why: &str) -> Self {
         let outcome: Outcome = self.reply.outcome;

@@ -53,6 +53,18 @@ impl Store {
         Ok(self.admin(sql, &[(&numbers, Type::INT8_ARRAY)]).await?.len())
     }
 
+    /// Notes which endpoints take nothing, though it was tried.
+    pub async fn note_failing(&self) -> Result<(), StoreError> {
+        self.admin(include_str!("../../sql/note_failing.sql"), &[]).await.map(drop)
+    }
+
+    /// Pauses endpoints that have taken nothing for so long. Returns their names.
+    pub async fn pause_failing(&self, after: Duration) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT outbox.pause_failing($1 * interval '1 microsecond')";
+        let rows = self.admin(sql, &[(&(micros(after) as f64), Type::FLOAT8)]).await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
     /// Ends deliveries whose endpoint is gone. Returns how many.
     pub async fn sweep_orphans(&self) -> Result<i64, StoreError> {
         let rows = self.admin(include_str!("../../sql/sweep_orphans.sql"), &[]).await?;

@@ -27,6 +27,8 @@ mod profiles;
 mod catalogue;
 /// When a failed delivery is tried again, and when no more.
 mod retry;
+/// What endpoints that fail, hang or ask for less do to themselves, and not to others.
+mod isolation;
 /// What people and applications can do to endpoints and deliveries.
 mod manage;
 /// How secrets are stored: sealed, opened, sealed anew.

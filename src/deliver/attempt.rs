@@ -1,0 +1,186 @@
+//! One attempt: from a leased delivery to its outcome, and what follows from it.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::payloads::Unloaded;
+use super::{Deliverer, Ended, unsent};
+use crate::breaker::{Heard, Sign};
+use crate::config::{Config, LEASE_MARGIN};
+use crate::decide::{Pacing, Progress, Verdict, decide};
+use crate::endpoint::Endpoint;
+use crate::event::{Event, Job};
+use crate::outcome::{Directive, Outcome, Reply};
+use crate::profile::{Rendered, Unsatisfied};
+use crate::send::Request;
+use crate::store::claim::NoEvent;
+use crate::store::record::Attempt;
+
+/// Left of a lease when its request is due to be over: time to record the outcome.
+const RECORDING: Duration = Duration::from_secs(5);
+/// The type of the event that reports a delivery as given up.
+const EXHAUSTED: &str = "outboxd.delivery.exhausted";
+
+impl Deliverer {
+    /// Makes it.
+    pub(super) async fn attempt(&self, job: Job) -> Ended {
+        let config = self.config();
+        let endpoint = self.endpoints().ready(job.endpoint).cloned();
+        let Some(endpoint) = endpoint else { return unsent(&job) };
+        // An endpoint's own deadline must leave time to record within the lease, as the
+        // configuration's does.
+        let longest = config.delivery.lease.saturating_sub(LEASE_MARGIN);
+        let timeout = endpoint.timeout.unwrap_or(config.delivery.timeout).min(longest);
+        if !self.still_holds(&job, timeout) {
+            return unsent(&job);
+        }
+        let Some(payload) = &job.event.payload else {
+            return self.attempt_large(&job, &endpoint, timeout, &config).await;
+        };
+        self.request(&job, &endpoint, Ok(payload), timeout, &config).await
+    }
+
+    /// Whether a request may be made under the lease, and can be recorded before it ends.
+    fn still_holds(&self, job: &Job, timeout: Duration) -> bool {
+        let ours = *self.holder.borrow() == Some(job.holder);
+        ours && Instant::now() + timeout + RECORDING < job.lease_ends
+    }
+
+    /// Loads the payload first.
+    async fn attempt_large(
+        &self,
+        job: &Job,
+        endpoint: &Endpoint,
+        timeout: Duration,
+        config: &Config,
+    ) -> Ended {
+        match self.payloads.load(job.event.seq).await {
+            // Waiting and loading took time.
+            Ok(_) if !self.still_holds(job, timeout) => unsent(job),
+            Ok((payload, _room)) => {
+                self.request(job, endpoint, Ok(&payload), timeout, config).await
+            }
+            Err(Unloaded::Gone) => Ended::NoEvent(job.lease(), NoEvent::Gone),
+            Err(Unloaded::Hopeless(why)) => {
+                self.request(job, endpoint, Err(why), timeout, config).await
+            }
+            Err(Unloaded::Failed(error)) => {
+                self.metrics.db_errors.inc();
+                tracing::warn!(event_id = job.event.id, %error, "cannot load the payload");
+                unsent(job)
+            }
+        }
+    }
+
+    async fn request(
+        &self,
+        job: &Job,
+        endpoint: &Endpoint,
+        payload: Result<&[u8], String>,
+        timeout: Duration,
+        config: &Config,
+    ) -> Ended {
+        let Job { event, .. } = job;
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall_ms = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
+        let started = Instant::now();
+        let rendered = match payload {
+            Ok(payload) => endpoint.render(event, payload, started, wall_ms),
+            Err(why) => Err(Unsatisfied::Payload(why)),
+        };
+        let sent = rendered.is_ok();
+        if job.attempt == 1 {
+            let since_created = wall.as_micros() as f64 - event.created_us as f64;
+            self.metrics.first_attempt_delay.observe((since_created / 1e6).max(0.0));
+        }
+        let reply = match rendered {
+            Ok(rendered) => self.send(endpoint, rendered, timeout).await,
+            // Which secret signs from now on is being looked up.
+            Err(Unsatisfied::NoSecret(_)) if endpoint.has_expired_secret(started) => {
+                return unsent(job);
+            }
+            // A request that a receiver could not verify is not made; it is recorded as if it were.
+            Err(unsatisfied) => Reply {
+                hopeless: unsatisfied.is_permanent(),
+                ..Reply::failure(Outcome::Protocol, unsatisfied.to_string())
+            },
+        };
+        let duration = started.elapsed();
+        self.metrics.endpoint(&endpoint.name).attempt(reply.outcome);
+        self.metrics.attempt_took(reply.outcome, duration);
+        let schedule = endpoint.retry.as_ref().unwrap_or(&config.delivery.retry);
+        let verdict = self.verdict(&reply, job, endpoint, config);
+        let heard = Sign::of(&reply).filter(|_| sent).map(|sign| Heard {
+            sign,
+            took: duration,
+            hold: reply.retry_after.map(|asked| asked.min(schedule.longest())),
+        });
+        self.note(job, endpoint, &reply, verdict);
+        let (lease, report) = (job.lease(), self.is_reported(event, verdict));
+        let attempt = Attempt { lease, started, duration, reply, verdict, heard, report };
+        Ended::Attempted(Box::new(attempt))
+    }
+
+    /// Whether somebody wants to know that a delivery of the event was given up.
+    fn is_reported(&self, event: &Event, verdict: Verdict) -> bool {
+        if !matches!(verdict, Verdict::Exhausted | Verdict::Gone { delivered: false }) {
+            return false;
+        }
+        let mut found = Vec::new();
+        self.endpoints().matching(EXHAUSTED, event.tenant.as_deref(), event.live, &mut found);
+        !found.is_empty()
+    }
+
+    async fn send(&self, endpoint: &Endpoint, rendered: Rendered<'_>, timeout: Duration) -> Reply {
+        let Rendered { body, headers } = rendered;
+        let sender = self.sender();
+        let request = Request { endpoint, headers: &headers, body, timeout };
+        tokio::select! {
+            reply = sender.send(request) => reply,
+            () = self.abort.cancelled() => {
+                Reply::failure(Outcome::Interrupted, "the daemon stopped before a reply came")
+            }
+        }
+    }
+
+    fn verdict(&self, reply: &Reply, job: &Job, endpoint: &Endpoint, config: &Config) -> Verdict {
+        if reply.outcome == Outcome::Interrupted {
+            return Verdict::Retry { after: Duration::ZERO, counts: false };
+        }
+        let schedule = endpoint.retry.as_ref().unwrap_or(&config.delivery.retry);
+        let progress = Progress { attempt: job.attempt, failures: job.failures };
+        let (scale, jitter) = (config.delivery.retry_scale, endpoint.profile.jitter);
+        let asks_to_end =
+            reply.outcome == Outcome::Http410 || reply.directive == Some(Directive::Disable);
+        let may_disable = !asks_to_end || !self.is_outage();
+        decide(reply, progress, Pacing { schedule, scale, jitter, may_disable }, fastrand::f64())
+    }
+
+    /// Whether most endpoints fail together.
+    fn is_outage(&self) -> bool {
+        self.lanes().fleet(Instant::now()).is_outage()
+    }
+
+    fn note(&self, job: &Job, endpoint: &Endpoint, reply: &Reply, verdict: Verdict) {
+        let error = reply.error.as_deref().unwrap_or_default();
+        match verdict {
+            Verdict::Delivered | Verdict::Gone { delivered: true } => {}
+            Verdict::Retry { after, .. } => tracing::debug!(
+                event_id = job.event.id,
+                endpoint = endpoint.name,
+                attempt = job.attempt,
+                outcome = reply.outcome.as_str(),
+                error,
+                retry_in_ms = after.as_millis(),
+                "attempt failed"
+            ),
+            Verdict::Exhausted | Verdict::Gone { delivered: false } => tracing::warn!(
+                event_id = job.event.id,
+                endpoint = endpoint.name,
+                attempt = job.attempt,
+                outcome = reply.outcome.as_str(),
+                error,
+                "delivery given up"
+            ),
+        }
+    }
+}
