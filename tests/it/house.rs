@@ -105,9 +105,8 @@ fn rules_know_nothing_of_hands_loops_or_clocks() {
 
 #[test]
 fn loops_do_not_name_one_another() {
-    let loops = [
-        "fan_out", "claim", "recorder", "presence", "sweep", "fleet", "upkeep", "order", "admin",
-    ];
+    let loops =
+        ["fan_out", "claim", "recorder", "presence", "sweep", "fleet", "upkeep", "order", "admin"];
     for (file, text) in files("src", "rs") {
         for one in loops {
             if file == format!("src/{one}.rs") {
