@@ -36,7 +36,7 @@ const fn reloaded(key: Key) -> Key {
 }
 
 /// All keys.
-pub const KEYS: [Key; 26] = [
+pub const KEYS: [Key; 27] = [
     secret(
         "database.url",
         "libpq URL or key=value list; else DATABASE_URL, else PGHOST and its relatives",
