@@ -37,7 +37,7 @@ mod harness;
 
 /// What networks do, between daemon and database.
 #[path = "../it/proxy/mod.rs"]
-#[allow(dead_code, reason = "the integration tests use the rest")]
+#[allow(dead_code, unused_imports, reason = "the integration tests use the rest")]
 mod proxy;
 /// A small volume for a database.
 #[path = "../it/volume.rs"]

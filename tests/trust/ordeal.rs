@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outboxd::throwaway::{Cluster, Options};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::checker::{Fault, Rules, judge};
 use crate::clock;
@@ -22,11 +22,8 @@ const EVENTS_PER_SECOND: f64 = 200.0;
 const ENDPOINTS: Endpoint = 4;
 /// How soon after a fault deliveries have to go on.
 const SOON: Duration = Duration::from_secs(10);
-/// Requests that show it: more than can have been under way.
-const GOING_ON: usize = 100;
 /// How long what goes on is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(10);
 const SETTINGS: &[(&str, &str)] = &[("delivery.retry", "1s 1s 1s 1s 1s 1s 1s 1s 1s")];
 
 /// What the faults may cost.
@@ -103,13 +100,17 @@ impl Ordeal {
         }
     }
 
+    /// How long it takes until an event that is inserted from now on is sent and recorded.
     async fn goes_on(&mut self) -> Duration {
         let started = Instant::now();
-        let before = self.place.receivers.seen();
-        while self.place.receivers.seen() < before + GOING_ON && started.elapsed() < PATIENCE {
-            sleep(LOOK).await;
-        }
-        started.elapsed()
+        self.place.client = harness::connect(&self.place.url).await;
+        let newest = self.place.number("SELECT coalesce(max(seq), 0) FROM outbox.events").await;
+        let newer = format!(
+            "SELECT count(*) FROM (SELECT FROM outbox.history \
+             WHERE event_seq > {newest} AND is_attempt LIMIT 1) one"
+        );
+        let goes_on = self.place.becomes(&newer, 1, PATIENCE).await;
+        if goes_on { started.elapsed() } else { Duration::MAX }
     }
 
     /// Lets everything come to rest at the database, and judges.

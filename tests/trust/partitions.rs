@@ -9,8 +9,11 @@ use crate::ordeal::{Cost, Ordeal, address, cluster};
 use crate::proxy::{Proxy, Weather};
 use crate::report::{Report, Run};
 
+/// Another weather.
+type Change = fn(&mut Weather);
+
 /// What the network does.
-const FAULTS: [(&str, fn(&mut Weather)); 6] = [
+const FAULTS: [(&str, Change); 6] = [
     ("partition", |weather| (weather.up.held, weather.down.held) = (true, true)),
     ("partition of one way", |weather| weather.down.held = true),
     ("black hole", |weather| (weather.up.swallowed, weather.down.swallowed) = (true, true)),

@@ -15,7 +15,6 @@ use tokio::task::JoinSet;
 pub use trap::{Cut, Trap};
 
 mod pump;
-#[cfg(test)]
 mod tests;
 mod trap;
 
