@@ -147,7 +147,7 @@ async fn what_cannot_be_signed_is_reported_at_once_and_never_sent() {
         "INSERT INTO outbox.endpoints (name, url, profile) VALUES ('bare', '{url}', 'sprusify')"
     );
     database.execute(&insert).await;
-    let daemon = TestDaemon::start_with(&database.url, &[("delivery.retry", "1s")]).await;
+    let daemon = TestDaemon::start_with(&database.url, &[("delivery.retry", "1h")]).await;
     database.emit("order.created", "{}").await;
     let error = "SELECT outcome || ': ' || error FROM outbox.attempts";
     let expected = "protocol: nothing was sent: there is no secret to sign the header \
