@@ -3,7 +3,7 @@
 # Where rustup puts cargo, for shells that do not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help demo build test check clean
+.PHONY: help demo build test trust check clean
 
 help: ## List what can be made
 	@echo 'usage: make TARGET'
@@ -19,6 +19,9 @@ build: ## Build target/release/outboxd
 
 test: ## Check and test everything, as continuous integration does
 	@scripts/test
+
+trust: ## The long runs behind docs/guarantees.md; fewer with ARGS="kills --slice"
+	@scripts/trust $(ARGS)
 
 check: ## Format, lints, documentation and the systemd unit, without tests
 	@scripts/check

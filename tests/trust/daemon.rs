@@ -77,7 +77,8 @@ impl Daemon {
             if matches!(self.child.try_wait(), Ok(Some(_))) {
                 return false;
             }
-            assert!(started.elapsed() < PATIENCE, "{} is not ready after {PATIENCE:?}", self.name);
+            let (name, late) = (&self.name, started.elapsed() > PATIENCE);
+            assert!(!late, "{name} is not ready after {PATIENCE:?}: {}", self.log());
             sleep(LOOK).await;
         }
     }

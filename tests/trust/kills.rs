@@ -14,8 +14,8 @@ use crate::producer::Plan;
 use crate::receivers::Behaviour;
 use crate::report::{Report, Run};
 
-/// Committed events a second; each is for three endpoints.
-const EVENTS_PER_SECOND: f64 = 300.0;
+/// Committed events a second, in full and as an unoptimised slice; each is for three endpoints.
+const EVENTS_PER_SECOND: (f64, f64) = (300.0, 80.0);
 const ENDPOINTS: Endpoint = 4;
 /// Longest that what a dead daemon had leased may take to be sent again.
 const RESENT_WITHIN: Duration = Duration::from_secs(10);
@@ -64,8 +64,9 @@ pub async fn four_endpoints() -> Place {
     Place::new(behaviours, (0..ENDPOINTS).map(all_but).collect()).await
 }
 
-pub fn plan(seed: u64) -> Plan {
-    Plan { rate: EVENTS_PER_SECOND, connections: 4, kinds: ENDPOINTS, seed, undone: 0.3 }
+pub fn plan(run: Run) -> Plan {
+    let rate = run.size(EVENTS_PER_SECOND.0, EVENTS_PER_SECOND.1);
+    Plan { rate, connections: 4, kinds: ENDPOINTS, seed: run.seed, undone: 0.3 }
 }
 
 /// The kills of a run.
@@ -105,7 +106,7 @@ impl Killer<'_> {
 pub async fn run(run: Run) -> Report {
     let wanted = run.size(500, 30);
     let place = four_endpoints().await;
-    let producer = place.produce(plan(run.seed));
+    let producer = place.produce(plan(run));
     let mut killer = Killer {
         place: &place,
         random: fastrand::Rng::with_seed(run.seed),

@@ -53,6 +53,16 @@ mod databases;
 mod promotions;
 /// Partitions between daemon and database.
 mod partitions;
+/// SIGTERM under load.
+mod drains;
+/// SIGSTOP for longer than a lease.
+mod freezes;
+/// Delays and memory.
+mod latency;
+/// Hostile endpoints among healthy ones.
+mod neighbours;
+/// A million events at once.
+mod bulk;
 
 /// A scenario's future; it stays on the main thread, which daemons die with.
 type Running = Pin<Box<dyn Future<Output = Report>>>;
@@ -79,6 +89,10 @@ const SCENARIOS: &[Scenario] = &[
     scenario("connections", 60, 15, |run| Box::pin(databases::connections(run))),
     scenario("disk", 70, 15, |run| Box::pin(databases::disk(run))),
     scenario("kills", 720, 60, |run| Box::pin(kills::run(run))),
+    scenario("drains", 240, 30, |run| Box::pin(drains::run(run))),
+    scenario("freezes", 690, 60, |run| Box::pin(freezes::run(run))),
+    scenario("neighbours", 780, 90, |run| Box::pin(neighbours::run(run))),
+    scenario("bulk", 480, 40, |run| Box::pin(bulk::run(run))),
 ];
 
 fn check_checker() -> Report {

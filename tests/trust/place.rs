@@ -2,17 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use outboxd::throwaway::{Cluster, Options};
 use tokio::time::{Instant, sleep};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
 use crate::clock;
 use crate::daemon::Daemon;
 use crate::harness;
-use crate::history::{self, Death, Endpoint, Histories, Produced, name_of};
+use crate::history::{self, Death, Endpoint, Event, Histories, Pair, Produced, name_of};
 use crate::producer::{Plan, Producer, kind_name};
 use crate::receivers::{Behaviour, Receivers};
 
@@ -170,15 +170,22 @@ impl Place {
             format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = '{name}'");
         let ended = self.becomes(&theirs, 0, BACKENDS_END).await;
         assert!(ended, "connections of {name} outlive it");
+        Death { at, leased: self.leased_by(daemon.pid()).await }
+    }
+
+    /// What the daemon of a process has leased.
+    pub async fn leased_by(&self, pid: u32) -> Vec<Pair> {
         let sql = "SELECT e.id, substr(n.name, 2)::int FROM outbox.work w \
             JOIN outbox.events e ON e.seq = w.event_seq JOIN outbox.endpoints n USING (endpoint) \
             WHERE w.holder IN (SELECT id FROM outbox.instances WHERE pid = $1)";
-        let pid = daemon.pid() as i32;
-        let rows = self.client.query(sql, &[&pid]).await.expect("its leases");
-        let pair = |row: &tokio_postgres::Row| {
-            (history::event_of(row.get(0)), row.get::<_, i32>(1) as Endpoint)
-        };
-        Death { at, leased: rows.iter().map(pair).collect() }
+        let rows = self.client.query(sql, &[&(pid as i32)]).await.expect("its leases");
+        let pair = |row: &Row| (history::event_of(row.get(0)), row.get::<_, i32>(1) as Endpoint);
+        rows.iter().map(pair).collect()
+    }
+
+    /// The first of as many numbers for events, which the caller inserts.
+    pub fn reserve(&self, count: u32) -> Event {
+        self.next_event.fetch_add(count, Ordering::Relaxed)
     }
 
     /// All that was seen so far.

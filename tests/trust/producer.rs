@@ -33,13 +33,12 @@ pub struct Plan {
 pub struct Producer {
     stop: CancellationToken,
     writers: JoinSet<Vec<Produced>>,
-    committed: Arc<AtomicU32>,
 }
 
 impl Producer {
     /// Starts writing; `next` gives events their numbers.
     pub fn start(url: &str, plan: Plan, next: Arc<AtomicU32>) -> Self {
-        let (stop, committed) = (CancellationToken::new(), Arc::new(AtomicU32::new(0)));
+        let stop = CancellationToken::new();
         let mut writers = JoinSet::new();
         for number in 0..plan.connections {
             let writer = Writer {
@@ -49,16 +48,10 @@ impl Producer {
                 next: next.clone(),
                 random: fastrand::Rng::with_seed(plan.seed ^ (u64::from(number) << 32)),
                 history: Vec::new(),
-                committed: committed.clone(),
             };
             writers.spawn(writer.run(stop.clone()));
         }
-        Self { stop, writers, committed }
-    }
-
-    /// Events committed so far.
-    pub fn committed(&self) -> u32 {
-        self.committed.load(Ordering::Relaxed)
+        Self { stop, writers }
     }
 
     /// Ends it after the transactions under way, and returns what was produced.
@@ -80,7 +73,6 @@ struct Writer {
     next: Arc<AtomicU32>,
     random: fastrand::Rng,
     history: Vec<Produced>,
-    committed: Arc<AtomicU32>,
 }
 
 impl Writer {
@@ -100,7 +92,6 @@ impl Writer {
             };
             let committed = self.transaction(connected).await;
             due += Duration::from_secs_f64(pause * f64::from(committed));
-            self.committed.fetch_add(committed, Ordering::Relaxed);
         }
         self.history
     }

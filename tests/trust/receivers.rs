@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,8 @@ mod connection;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
+/// Pause after a connection that could not be accepted.
+const BREATH: Duration = Duration::from_millis(50);
 
 /// The receivers of a run; they stop when dropped.
 pub struct Receivers {
@@ -132,7 +135,9 @@ fn closed_port() -> std::net::TcpListener {
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         // Out of descriptors, or a connection that has gone again: the next one may do.
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        tokio::spawn(serve(stream, shared.clone()));
+        match listener.accept().await {
+            Ok((stream, _)) => drop(tokio::spawn(serve(stream, shared.clone()))),
+            Err(_) => tokio::time::sleep(BREATH).await,
+        }
     }
 }
