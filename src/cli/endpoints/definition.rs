@@ -46,7 +46,7 @@ pub struct Definition {
     #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
     /// Deliver the events of one key in the order of their insertion [default: false]
-    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     ordered: Option<bool>,
     /// For people
     #[arg(long)]
