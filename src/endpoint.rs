@@ -176,6 +176,11 @@ impl Endpoint {
         self.keys.has_expired(now)
     }
 
+    /// Its secrets as they are written, for finding them where they must not be.
+    pub fn written_secrets(&self) -> impl Iterator<Item = &str> {
+        self.keys.written()
+    }
+
     /// What an attempt puts onto the wire, at this moment and in unix milliseconds.
     ///
     /// # Errors

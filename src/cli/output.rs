@@ -72,8 +72,20 @@ pub fn escaped(text: &str) -> String {
     text.chars().flat_map(shown).collect()
 }
 
+/// JSON lets through most of what steers a terminal; its own escapes mean the same.
 fn json_lines(rows: &[Row]) -> String {
-    rows.iter().map(|row| format!("{}\n", Value::Object(row.clone()))).collect()
+    let line = |row: &Row| {
+        let mut line = String::new();
+        for character in Value::Object(row.clone()).to_string().chars() {
+            if steers(character) {
+                line.push_str(&format!("\\u{:04x}", u32::from(character)));
+            } else {
+                line.push(character);
+            }
+        }
+        line + "\n"
+    };
+    rows.iter().map(line).collect()
 }
 
 /// Columns aligned, numbers to the right, two spaces between.
@@ -156,7 +168,18 @@ fn cell(value: Option<&Value>) -> String {
 }
 
 fn shown(character: char) -> Vec<char> {
-    if character.is_control() { character.escape_default().collect() } else { vec![character] }
+    let escaped = || match character {
+        '\n' | '\r' | '\t' => character.escape_default().collect(),
+        _ => character.escape_unicode().collect(),
+    };
+    if steers(character) { escaped() } else { vec![character] }
+}
+
+/// Whether a terminal obeys the character in place of showing it: control characters, and those
+/// that turn the direction of the text around.
+fn steers(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

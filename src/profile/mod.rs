@@ -86,6 +86,8 @@ pub struct Rendered<'a> {
     pub body: Bytes,
     /// The headers of the profile.
     pub headers: Vec<(&'a str, Cow<'a, str>)>,
+    /// The signatures among all that, as they are written there.
+    pub signatures: Vec<String>,
 }
 
 /// How every reason begins why nothing was sent.
@@ -198,7 +200,8 @@ impl Profile {
         now: Instant,
     ) -> Result<Rendered<'a>, Unsatisfied> {
         let mut context = Context { sending: *sending, body: &[] };
-        let body = self.body(&context, keys, now)?;
+        let mut signatures = Vec::with_capacity(self.groups.len());
+        let body = self.body(&context, keys, now, &mut signatures)?;
         context.body = &body;
         let mut headers = Vec::with_capacity(self.headers.len() + self.groups.len() + 2);
         headers.push((CONTENT_TYPE, Cow::Borrowed(self.content_type.as_str())));
@@ -221,10 +224,12 @@ impl Profile {
         for group in &self.groups {
             if let Place::Header(name) = group.place(&self.rules) {
                 let value = group.value(&self.rules, keys, now, &context)?;
-                headers.push((name, Cow::Owned(header_value(name, value)?)));
+                let value = header_value(name, value)?;
+                signatures.push(value.clone());
+                headers.push((name, Cow::Owned(value)));
             }
         }
-        Ok(Rendered { body: body.into(), headers })
+        Ok(Rendered { body: body.into(), headers, signatures })
     }
 
     fn body(
@@ -232,6 +237,7 @@ impl Profile {
         context: &Context<'_>,
         keys: &Keys,
         now: Instant,
+        signatures: &mut Vec<String>,
     ) -> Result<Vec<u8>, Unsatisfied> {
         // Room for the payload, and for what is usually around it.
         let mut body = Vec::with_capacity(context.sending.payload.len() + 256);
@@ -242,6 +248,7 @@ impl Profile {
                 let value = group.value(&self.rules, keys, now, &covered)?;
                 let mut escaped = Vec::with_capacity(value.len());
                 Escape::Json.write(&value, &mut escaped);
+                signatures.push(String::from_utf8_lossy(&value).into_owned());
                 body = payload::with_member(&body, name, &escaped).ok_or(NotAnObject)?;
             }
         }

@@ -1,5 +1,6 @@
 //! Signatures as a profile describes them: rules, and the keys of an endpoint that follow them.
 
+use std::fmt;
 use std::time::Instant;
 
 use super::template::{Context, Template};
@@ -63,9 +64,20 @@ pub struct Keys(Vec<Held>);
 
 #[derive(Clone, Debug)]
 struct Held {
+    secret: Written,
     /// For each rule the key, where the rule signs with this secret.
     of_rules: Vec<Option<Key>>,
     until: Option<Instant>,
+}
+
+/// A secret as it is written; it has no text in a log.
+#[derive(Clone)]
+struct Written(String);
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Written(..)")
+    }
 }
 
 impl Keys {
@@ -83,9 +95,14 @@ impl Keys {
         };
         let held = secrets.iter().map(|(secret, until)| {
             let of_rules = rules.iter().map(|rule| key(rule, secret)).collect::<Result<_, _>>()?;
-            Ok(Held { of_rules, until: *until })
+            Ok(Held { secret: Written(secret.clone()), of_rules, until: *until })
         });
         held.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The secrets as they are written, for finding them where they must not be.
+    pub fn written(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|held| held.secret.0.as_str())
     }
 
     /// Whether a secret among them signs no more.

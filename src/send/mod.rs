@@ -1,5 +1,6 @@
 //! One HTTP request: the only module that knows reqwest.
 
+mod confidential;
 mod failure;
 pub mod reply;
 mod resolver;
@@ -23,6 +24,7 @@ use tokio::time::timeout_at;
 use crate::endpoint::Endpoint;
 use crate::guard::{self, Policy};
 use crate::outcome::{Outcome, Reply};
+use confidential::Confidential;
 use failure::describe;
 use resolver::GuardedResolver;
 
@@ -45,6 +47,8 @@ pub struct Request<'a> {
     /// The headers of its profile; a static header of the endpoint overrides those that are no
     /// signature.
     pub headers: &'a [(&'a str, Cow<'a, str>)],
+    /// The signatures among headers and body.
+    pub signatures: &'a [String],
     /// The body.
     pub body: Bytes,
     /// For the whole exchange.
@@ -153,9 +157,13 @@ impl Sender {
             Err(error) => return Reply::failure(Outcome::Protocol, error.to_string()),
         };
         failpoint!("send.before_connect");
+        let confidential = Confidential::of(&request);
         let sent = client.post(url.clone()).headers(headers).body(request.body).send();
         match timeout_at(deadline.into(), sent).await {
-            Ok(Ok(response)) => reply::read(response, deadline, &request.endpoint.success).await,
+            Ok(Ok(response)) => {
+                let success = &request.endpoint.success;
+                reply::read(response, deadline, success, &confidential).await
+            }
             Ok(Err(error)) => self.failure(&error, started),
             Err(_) => late(request.timeout),
         }

@@ -1,12 +1,14 @@
 //! What a receiver answered: the head decides, the rest is recorded within bounds.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use tokio::time::sleep_until;
 
+use super::confidential::Confidential;
 use super::failure::describe;
 use crate::outcome::{Directive, Outcome, Reply};
 use crate::retry_after;
@@ -22,13 +24,19 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 const ERROR_KEPT: usize = 500;
 
 /// The head has arrived and decides; the body only adds to the record.
-pub(super) async fn read(response: Response, deadline: Instant, success: &Statuses) -> Reply {
+/// What the receiver repeats of our secrets is kept nowhere.
+pub(super) async fn read(
+    response: Response,
+    deadline: Instant,
+    success: &Statuses,
+    confidential: &Confidential,
+) -> Reply {
     failpoint!("send.after_head");
-    let (status, headers) = (response.status().as_u16(), response.headers());
-    let mut reply = judge(status, headers, success, unix_seconds());
+    let headers = redacted(response.headers(), confidential);
+    let mut reply = judge(response.status().as_u16(), &headers, success, unix_seconds());
     reply.remote_addr = response.remote_addr().map(|address| address.to_string());
     let until = deadline.min(Instant::now() + BODY_TIMEOUT);
-    let (body, cut) = read_body(response, until).await;
+    let (body, cut) = read_body(response, until, confidential).await;
     failpoint!("send.after_body");
     reply.body = body;
     if let Some(cut) = cut {
@@ -38,6 +46,19 @@ pub(super) async fn read(response: Response, deadline: Instant, success: &Status
         });
     }
     reply
+}
+
+/// The headers without anything confidential in their values.
+fn redacted<'a>(headers: &'a HeaderMap, confidential: &Confidential) -> Cow<'a, HeaderMap> {
+    let mut headers = Cow::Borrowed(headers);
+    if headers.values().any(|it| matches!(confidential.redacted(it.as_bytes()), Cow::Owned(_))) {
+        for value in headers.to_mut().values_mut() {
+            let shown = HeaderValue::from_bytes(&confidential.redacted(value.as_bytes()));
+            // What was a value without it is one with the word in its place.
+            *value = shown.unwrap_or(HeaderValue::from_static(""));
+        }
+    }
+    headers
 }
 
 /// What the head alone comes to. Nothing but a rule, so that it can be tried with any head.
@@ -61,8 +82,14 @@ pub fn judge(status: u16, headers: &HeaderMap, success: &Statuses, now: i64) -> 
 }
 
 /// The first bytes of the body, and why it was not read to its end, if that was not its length.
-async fn read_body(mut response: Response, until: Instant) -> (Bytes, Option<String>) {
-    let mut body = Body::default();
+async fn read_body(
+    mut response: Response,
+    until: Instant,
+    confidential: &Confidential,
+) -> (Bytes, Option<String>) {
+    // Nothing confidential may be left because only half of it fits.
+    let longest = confidential.longest();
+    let mut body = Body { beyond: longest, ..Body::default() };
     let late = sleep_until(until.into());
     tokio::pin!(late);
     let cut = loop {
@@ -80,13 +107,26 @@ async fn read_body(mut response: Response, until: Instant) -> (Bytes, Option<Str
             Err(error) => break Some(format!("the body was cut short: {}", describe(&error))),
         }
     };
-    (body.kept(), cut)
+    let body = body.kept();
+    let is_full = body.len() == REPLY_KEPT + longest;
+    let mut body = match confidential.redacted(&body) {
+        Cow::Borrowed(_) => body,
+        Cow::Owned(redacted) => redacted.into(),
+    };
+    if is_full {
+        // The beginning of one that was not found may be at the end.
+        body.truncate(body.len().saturating_sub(longest.saturating_sub(1)));
+    }
+    body.truncate(REPLY_KEPT);
+    (body, cut)
 }
 
 /// A body that arrives in pieces, and what is kept of it.
 #[derive(Debug, Default)]
 pub struct Body {
     kept: BytesMut,
+    /// Bytes that are kept beyond what is recorded, for a closer look.
+    beyond: usize,
     read: usize,
 }
 
@@ -94,7 +134,7 @@ impl Body {
     /// Takes the next piece. False: that is enough.
     pub fn take(&mut self, chunk: &[u8]) -> bool {
         self.read += chunk.len();
-        let room = REPLY_KEPT - self.kept.len();
+        let room = REPLY_KEPT + self.beyond - self.kept.len();
         self.kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
         self.read <= BODY_READ
     }
@@ -168,7 +208,7 @@ fn unix_seconds() -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use reqwest::header::{HeaderName, HeaderValue};
+    use reqwest::header::HeaderName;
 
     use super::*;
 

@@ -4,9 +4,12 @@
 mod body;
 mod connection;
 mod den;
+mod echo;
 mod head;
 mod row;
+mod status;
 mod tls;
+mod wire;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -31,6 +32,7 @@ pub struct Den {
     pub addr: SocketAddr,
     /// Connections that are open.
     visits: watch::Receiver<usize>,
+    total: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
@@ -39,11 +41,14 @@ impl Den {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("an address");
         let (counter, visits) = watch::channel(0);
+        let total: Arc<AtomicUsize> = Arc::default();
+        let accepted = total.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).ok();
+                accepted.fetch_add(1, Ordering::Relaxed);
                 counter.send_modify(|open| *open += 1);
                 let (act, counter) = (deed(stream), counter.clone());
                 connections.spawn(async move {
@@ -52,7 +57,12 @@ impl Den {
                 });
             }
         });
-        Self { addr, visits, _tasks: tasks }
+        Self { addr, visits, total, _tasks: tasks }
+    }
+
+    /// Connections so far.
+    pub fn connections(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
     }
 
     /// Waits until nobody is inside: the client has let go of every socket.

@@ -11,7 +11,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::server::{Acceptor, WebPkiClientVerifier};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use tokio_rustls::server::TlsStream;
 
@@ -96,6 +96,18 @@ async fn hello(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let length = stream.read(&mut hello).await?;
     hello.truncate(length);
     Ok(hello)
+}
+
+/// Which server the client names in its first message, and whether it offers HTTP/2.
+pub async fn hello_of(stream: &mut TcpStream) -> io::Result<(Option<String>, bool)> {
+    let hello = hello(stream).await?;
+    let mut acceptor = Acceptor::default();
+    acceptor.read_tls(&mut &hello[..])?;
+    let accepted = acceptor.accept().map_err(|_| io::ErrorKind::InvalidData)?;
+    let accepted = accepted.ok_or(io::ErrorKind::UnexpectedEof)?;
+    let read = accepted.client_hello();
+    let mut offered = read.alpn().into_iter().flatten();
+    Ok((read.server_name().map(str::to_owned), offered.any(|name| name != b"http/1.1")))
 }
 
 /// Reads the first message of the client and answers with these bytes.
