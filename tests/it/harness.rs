@@ -312,6 +312,11 @@ impl Process {
         wait_until_ready(self.admin).await;
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL.
     pub fn kill(mut self) {
         self.child.kill().expect("a running process");

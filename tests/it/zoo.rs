@@ -4,8 +4,10 @@
 mod body;
 mod connection;
 mod den;
+mod document;
 mod echo;
 mod head;
+mod memory;
 mod row;
 mod status;
 mod tls;
