@@ -133,7 +133,8 @@ impl Deliverer {
     async fn send(&self, endpoint: &Endpoint, rendered: Rendered<'_>, timeout: Duration) -> Reply {
         let Rendered { body, headers, signatures } = rendered;
         let sender = self.sender();
-        let request = Request { endpoint, headers: &headers, signatures: &signatures, body, timeout };
+        let request =
+            Request { endpoint, headers: &headers, signatures: &signatures, body, timeout };
         tokio::select! {
             reply = sender.send(request) => reply,
             () = self.abort.cancelled() => {
