@@ -160,7 +160,7 @@ impl Checker<'_> {
         let found = self.layers.find(key);
         let secret = keys::find(key).is_some_and(|key| key.secret);
         let shown = |value: &ValueKind| {
-            if secret { MASK.to_owned() } else { values::shown(value) }
+            if secret || holds_no_path(key, value) { MASK.to_owned() } else { values::shown(value) }
         };
         let value = found.as_ref().map(|found| shown(&found.value));
         let origin = found.map_or(Origin::Default, |found| found.origin);
@@ -182,4 +182,10 @@ impl Checker<'_> {
     ) {
         self.problems.push(Problem { key: key.to_owned(), value, reason, origin });
     }
+}
+
+/// Whether a key that names a file may have been given what the file should hold.
+fn holds_no_path(key: &str, value: &ValueKind) -> bool {
+    let is_path = |text: &String| text.starts_with(['/', '.']);
+    key.ends_with("_file") && !matches!(value, ValueKind::String(text) if is_path(text))
 }

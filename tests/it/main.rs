@@ -35,6 +35,8 @@ mod manage;
 mod secrets;
 /// Where secrets must not turn up, and what a lost key comes to.
 mod discretion;
+/// A recognisable value in every secret, and in nothing that anybody is told.
+mod canary;
 /// Which secret signs, its own or the tenant's, and who may see it.
 mod owners;
 /// What the catalogue does: checking events, quarantine, samples.

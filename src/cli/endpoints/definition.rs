@@ -1,8 +1,12 @@
 //! What an endpoint is made of, as options, and whether the daemon would take it.
 
+use std::ffi::OsStr;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Command};
 use serde_json::{Map, Value, json};
 
 use crate::config::{Config, Listen, duration};
@@ -28,7 +32,7 @@ pub struct Definition {
     #[arg(long)]
     live: Option<bool>,
     /// Static header 'Name: value'; repeatable, all of them together replace those there were
-    #[arg(long = "header", value_name = "HEADER", value_parser = header)]
+    #[arg(long = "header", value_name = "HEADER", value_parser = Header)]
     headers: Vec<(String, String)>,
     /// Limit of a whole request, per attempt [default: delivery.timeout]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
@@ -209,9 +213,25 @@ fn slug(text: &str) -> Result<String, &'static str> {
     }
 }
 
-fn header(text: &str) -> Result<(String, String), &'static str> {
-    let (name, value) = text.split_once(':').ok_or("write it as 'Name: value'")?;
-    Ok((name.trim().to_owned(), value.trim().to_owned()))
+/// Reads a header. What is none is not repeated: it may be a value, and those are secrets.
+#[derive(Clone)]
+struct Header;
+
+impl TypedValueParser for Header {
+    type Value = (String, String);
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        _: Option<&Arg>,
+        text: &OsStr,
+    ) -> Result<Self::Value, clap::Error> {
+        let Some((name, value)) = text.to_str().and_then(|text| text.split_once(':')) else {
+            let error = "a value of --header is not written as 'Name: value'\n";
+            return Err(clap::Error::raw(ErrorKind::ValueValidation, error).with_cmd(command));
+        };
+        Ok((name.trim().to_owned(), value.trim().to_owned()))
+    }
 }
 
 fn rate(text: &str) -> Result<f64, &'static str> {
