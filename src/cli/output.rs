@@ -243,4 +243,12 @@ mod tests {
         let rows = [row(r#"{"e":"a\u001b[2J\nb"}"#)];
         assert_eq!(table(&rows, &["e"]), "e\na\\u{1b}[2J\\nb\n");
     }
+
+    #[test]
+    fn json_is_tame_and_means_the_same() {
+        let row = row("{\"body\":\"a\\u007f\u{9b}31m\\n\u{e9}\"}");
+        let text = json_lines(std::slice::from_ref(&row));
+        assert_eq!(text, "{\"body\":\"a\\u007f\\u009b31m\\n\u{e9}\"}\n");
+        assert_eq!(serde_json::from_str::<Row>(&text).expect("JSON"), row);
+    }
 }

@@ -9,8 +9,14 @@ use crate::receiver::Receiver;
 mod damage;
 /// Roles and databases whose settings are hostile, and what can be looked up in `public`.
 mod defaults;
+/// What a server has no room for, and whose clock decides.
+mod limits;
+/// Replies with every byte there is.
+mod replies;
 /// Rows with values that no schema of ours would have let in, and those it lets in.
 mod rows;
+/// People and processes that change what the daemon works on.
+mod vandals;
 
 /// How long a good event beside bad ones takes at most; mostly it takes milliseconds.
 const PROMPT: Duration = Duration::from_secs(5);
