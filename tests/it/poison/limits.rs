@@ -64,7 +64,7 @@ async fn a_server_without_a_free_connection_is_waited_for_and_named() {
 /// Where the clock of this host is read: for the time in signatures and the delays of metrics, for a
 /// `Retry-After` that is a date, and to compare it with the database's.
 const CLOCKS: [&str; 4] =
-    ["src/deliver/mod.rs", "src/send/reply.rs", "src/store/fitness.rs", "src/sweep.rs"];
+    ["src/deliver/attempt.rs", "src/send/reply.rs", "src/store/fitness.rs", "src/sweep.rs"];
 
 #[test]
 fn the_clock_of_this_host_schedules_nothing() {
