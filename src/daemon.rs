@@ -3,7 +3,7 @@
 mod keys;
 mod reload;
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::order::OrderLoop;
 use crate::presence::PresenceLoop;
 use crate::recorder::{self, Recorder};
-use crate::send::{Sender, SenderError};
+use crate::send::{self, Sender, SenderError};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::instance::{Identity, Presence};
@@ -118,7 +118,8 @@ impl Daemon {
     /// # Errors
     /// Only before any work was done: see [`DaemonError`].
     pub async fn run(self, stop: CancellationToken) -> Result<(), DaemonError> {
-        let own = own_addresses(&self.config, self.bound.address());
+        let admin_address = self.bound.address();
+        let own = own_addresses(&self.config, admin_address).await;
         let sender = build_sender(&self.config, &own)?;
         let admin = Admin {
             metrics: self.metrics.clone(),
@@ -146,6 +147,7 @@ impl Daemon {
                     store: self.store,
                     sender,
                     own,
+                    admin_address,
                     accepted: self.accepted,
                     changes: self.changes,
                     metrics: self.metrics,
@@ -178,11 +180,14 @@ pub(crate) fn build_sender(config: &Config, own: &[SocketAddr]) -> Result<Sender
 }
 
 /// Our own listener and the database: nothing is delivered there.
-pub(crate) fn own_addresses(config: &Config, admin: Option<SocketAddr>) -> Vec<SocketAddr> {
+pub(crate) async fn own_addresses(config: &Config, admin: Option<SocketAddr>) -> Vec<SocketAddr> {
     let mut own: Vec<SocketAddr> = admin.into_iter().collect();
     for (host, port) in config.database.url.hosts() {
-        // A name that does not resolve now is no target either.
-        own.extend((host.as_str(), port).to_socket_addrs().into_iter().flatten());
+        match host.parse::<IpAddr>() {
+            Ok(ip) => own.push(SocketAddr::new(ip, port)),
+            // One that does not resolve now may later, and is looked up again then.
+            Err(_) => own.extend(send::look_up(&host, port).await.unwrap_or_default()),
+        }
     }
     own
 }
@@ -257,6 +262,7 @@ struct Work {
     store: Store,
     sender: Sender,
     own: Vec<SocketAddr>,
+    admin_address: Option<SocketAddr>,
     accepted: watch::Sender<Arc<Config>>,
     changes: watch::Receiver<Arc<Config>>,
     metrics: Arc<Metrics>,
@@ -265,7 +271,7 @@ struct Work {
 
 impl Work {
     async fn run(self, stop: CancellationToken) {
-        let Self { store, sender, own, accepted, changes, metrics, health } = self;
+        let Self { store, sender, own, admin_address, accepted, changes, metrics, health } = self;
         let config = accepted.subscribe();
         let (holder_out, holder) = watch::channel(None);
         let (ended, ended_in) = mpsc::channel(recorder::WAITING);
@@ -322,6 +328,7 @@ impl Work {
             deliverer: deliverer.clone(),
             catalogue,
             own,
+            admin_address,
             changes,
             accepted,
         };

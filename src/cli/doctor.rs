@@ -65,7 +65,7 @@ async fn examine(
 ) -> Result<Code, Failure> {
     let reached = database::examine(config, report).await?;
     report.add(&surroundings::admin(&config.admin.listen).await)?;
-    let sender = receivers::sender(config);
+    let sender = receivers::sender(config).await;
     let endpoint = match &reached {
         Some(reached) if probe.is_none() => reached.first_endpoint().await,
         _ => None,

@@ -117,7 +117,10 @@ impl ConnectionString {
 
     /// The hosts and ports that it names, socket directories left out.
     pub fn hosts(&self) -> Vec<(String, u16)> {
-        servers(&self.params)
+        let mut params = self.params.clone();
+        // Then that is what is dialled, whatever the names resolve to.
+        params.extend(self.params.get("hostaddr").map(|addresses| ("host", addresses.clone())));
+        servers(&params)
             .into_iter()
             .filter(|(host, _)| !host.starts_with('/'))
             .map(|(host, port)| (host.to_string(), port.parse().unwrap_or_default()))

@@ -1,8 +1,9 @@
 //! The address policy: where a webhook may go, and what it may carry ("SSRF guard").
 //!
-//! One judgement, used at every gate: when an endpoint is written ([`Policy::check_url`]), and
-//! for the addresses a name resolved to, just before dialling exactly those
-//! ([`Policy::check_all`]). Only the second stops DNS rebinding; the first gives early answers.
+//! One judgement, used at every gate: when an endpoint is written and when it is loaded
+//! ([`Policy::check_url`]), before each attempt ([`Policy::check_parsed`]), and for the addresses
+//! a name resolved to, just before dialling exactly those ([`Policy::check_all`]). Only the last
+//! stops DNS rebinding; the others give early answers.
 
 mod allow;
 mod header;
@@ -19,7 +20,7 @@ pub use self::header::{
     HeaderError, MAX_HEADER_NAME_BYTES, MAX_HEADER_VALUE_BYTES, MAX_HEADERS, check_header,
 };
 pub use self::ports::PortForbidden;
-pub use self::ranges::{Forbidden, classify};
+pub use self::ranges::{Forbidden, classify, destination};
 pub use self::url::{MAX_URL_BYTES, UrlError, literal};
 
 /// What the operator decided about where requests may go.
@@ -56,6 +57,9 @@ pub enum Reason {
     /// It is outboxd itself or its database.
     #[error("it belongs to outboxd or its database")]
     Own,
+    /// It is a public address, but this machine's own.
+    #[error("it is an address of this machine")]
+    Here,
 }
 
 impl Policy {
@@ -74,6 +78,25 @@ impl Policy {
             return Ok(());
         }
         self.judge(addr).map_err(|reason| Blocked { addr, reason })
+    }
+
+    /// Judges an address that [`Policy::check`] admits and that is this machine's own, which only
+    /// the machine knows. What listens here may trust whoever comes from here; and a port of ours or
+    /// of the database is reached through every address of the machine.
+    ///
+    /// # Errors
+    /// The address and the reason, unless a rule speaks of it.
+    pub fn check_here(&self, addr: SocketAddr) -> Result<(), Blocked> {
+        if self.allow.iter().any(|rule| rule.names(addr)) {
+            return Ok(());
+        }
+        if self.own.iter().any(|own| own.port() == addr.port()) {
+            return Err(Blocked { addr, reason: Reason::Own });
+        }
+        if self.allow.iter().any(|rule| rule.covers(addr.ip())) {
+            return Ok(());
+        }
+        Err(Blocked { addr, reason: Reason::Here })
     }
 
     /// Judges everything a name resolved to. One forbidden address refuses the whole set: a name

@@ -85,7 +85,8 @@ pub const fn classify(ip: IpAddr) -> Result<(), Forbidden> {
 
 /// The address that a packet to `ip` finally reaches: the IPv4 address inside an IPv4-mapped
 /// (RFC 4291) or NAT64 (RFC 6052) one, else `ip` itself.
-pub(super) const fn destination(ip: IpAddr) -> IpAddr {
+#[must_use]
+pub const fn destination(ip: IpAddr) -> IpAddr {
     if let IpAddr::V6(v6) = ip
         && let [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] =
             v6.segments()

@@ -47,6 +47,9 @@ pub enum UrlError {
     /// No host.
     #[error("the URL has no host; write it like https://example.com/hooks")]
     Host,
+    /// The host is neither an address nor a name that DNS could have.
+    #[error("the host name has other characters than letters, digits, . - and _; correct it")]
+    Name,
     /// A port that no entry of `delivery.allow` could permit for this host.
     #[error("port {0} is refused: {1}; use a web port, or name it in delivery.allow")]
     Port(u16, PortForbidden),
@@ -73,12 +76,7 @@ impl Policy {
             ParseError::EmptyHost => UrlError::Host,
             error => UrlError::Syntax(error),
         })?;
-        match url.scheme() {
-            "https" => {}
-            "http" if !self.https_only => {}
-            "http" => return Err(UrlError::HttpsOnly),
-            _ => return Err(UrlError::Scheme),
-        }
+        self.check_scheme(&url)?;
         if !url.username().is_empty() || url.password().is_some() || empty_userinfo(raw) {
             return Err(UrlError::UserInfo);
         }
@@ -96,9 +94,30 @@ impl Policy {
         Ok(url)
     }
 
+    /// Judges a URL once more that [`Policy::check_url`] gave, perhaps of another policy.
+    ///
+    /// # Errors
+    /// What this policy finds wrong with its scheme, its port or its literal address.
+    pub fn check_parsed(&self, url: &Url) -> Result<(), UrlError> {
+        self.check_scheme(url)?;
+        self.check_host(url)
+    }
+
+    fn check_scheme(&self, url: &Url) -> Result<(), UrlError> {
+        match url.scheme() {
+            "https" => Ok(()),
+            "http" if !self.https_only => Ok(()),
+            "http" => Err(UrlError::HttpsOnly),
+            _ => Err(UrlError::Scheme),
+        }
+    }
+
     fn check_host(&self, url: &Url) -> Result<(), UrlError> {
         if url.host_str().is_none_or(|host| host.trim_matches('.').is_empty()) {
             return Err(UrlError::Host);
+        }
+        if url.domain().is_some_and(|name| !name.bytes().all(is_of_names)) {
+            return Err(UrlError::Name);
         }
         let port = url.port_or_known_default().unwrap_or(0);
         if let Some(ip) = literal(url) {
@@ -135,6 +154,11 @@ fn check_bytes(raw: &str) -> Result<(), UrlError> {
         return Err(UrlError::Backslash);
     }
     Ok(())
+}
+
+/// The parser lets through more, such as `{` and `*`, which the HTTP library reads in its own way.
+const fn is_of_names(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')
 }
 
 // The parser drops the `@` of `http://@host` and `http://:@host` without a trace.

@@ -4,14 +4,15 @@ use std::error::Error as StdError;
 
 use rustls::InvalidMessage;
 
+use super::reach::Refusal;
 use super::reply::{capped, printable};
-use super::resolver::{NoSuchName, Refused};
-use crate::outcome::Outcome;
+use super::resolver::NoSuchName;
+use crate::outcome::{Outcome, Reply};
 
 /// The chain of causes, without the URL: path and query of a webhook are often its credential.
 pub fn describe(error: &reqwest::Error) -> String {
     // Our own refusals say all there is to say.
-    if let Some(refused) = find::<Refused>(error) {
+    if let Some(refused) = find::<Refusal>(error) {
         return capped(refused.to_string());
     }
     if let Some(unknown) = find::<NoSuchName>(error) {
@@ -55,8 +56,8 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
 
 /// The outcome that an error is.
 pub fn classify(error: &reqwest::Error) -> Outcome {
-    if find::<Refused>(error).is_some() {
-        Outcome::Blocked
+    if let Some(refusal) = find::<Refusal>(error) {
+        refused(refusal).outcome
     } else if find::<NoSuchName>(error).is_some() {
         Outcome::Dns
     } else if find::<rustls::Error>(error).is_some() {
@@ -74,6 +75,15 @@ pub fn classify(error: &reqwest::Error) -> Outcome {
     } else {
         Outcome::Protocol
     }
+}
+
+/// What an attempt comes to whose address was not dialled.
+pub fn refused(refusal: &Refusal) -> Reply {
+    let outcome = match refusal {
+        Refusal::Blocked(_) => Outcome::Blocked,
+        Refusal::Unknown(..) => Outcome::Tcp,
+    };
+    Reply::failure(outcome, refusal.to_string())
 }
 
 /// Whether the connection closed before a byte came back.

@@ -2,6 +2,8 @@
 
 mod confidential;
 mod failure;
+mod look_up;
+mod reach;
 pub mod reply;
 mod resolver;
 
@@ -28,6 +30,7 @@ use confidential::Confidential;
 use failure::describe;
 use resolver::GuardedResolver;
 
+pub use reach::{Refusal, admit};
 pub use resolver::look_up;
 
 /// Connections of ours are closed before receivers close them: Node does after 5 s.
@@ -36,6 +39,8 @@ const IDLE: Duration = Duration::from_secs(4);
 const IDLE_PER_HOST: usize = 64;
 /// Header fields of a reply.
 const MAX_REPLY_HEADERS: usize = 64;
+/// Clients, one for each port in use; whoever writes endpoints chooses their ports.
+const MAX_CLIENTS: usize = 256;
 /// What is added when the connection ended while a reply was awaited.
 const UNKNOWN_FATE: &str = "the event may have been received all the same";
 
@@ -123,6 +128,10 @@ impl Sender {
             .build()
             .map_err(|error| SenderError::Client(describe(&error)))?;
         let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
+        if clients.len() >= MAX_CLIENTS {
+            // Requests under way keep theirs; idle connections are lost.
+            clients.clear();
+        }
         Ok(clients.entry(port).or_insert(client).clone())
     }
 
@@ -142,11 +151,15 @@ impl Sender {
         let deadline = started + request.timeout;
         let url = &request.endpoint.url;
         let port = url.port_or_known_default().unwrap_or(0);
+        // The configuration may have changed since the endpoint was loaded.
+        if let Err(error) = self.policy.check_parsed(url) {
+            return Reply::failure(Outcome::Blocked, error.to_string());
+        }
         // A literal address never reaches the resolver.
         if let Some(ip) = guard::literal(url)
-            && let Err(blocked) = self.policy.check(SocketAddr::new(ip, port))
+            && let Err(refusal) = admit(&self.policy, &[SocketAddr::new(ip, port)])
         {
-            return Reply::failure(Outcome::Blocked, blocked.to_string());
+            return failure::refused(&refusal);
         }
         let headers = match headers(&request) {
             Ok(headers) => headers,
@@ -160,10 +173,14 @@ impl Sender {
         let confidential = Confidential::of(&request);
         let sent = client.post(url.clone()).headers(headers).body(request.body).send();
         match timeout_at(deadline.into(), sent).await {
-            Ok(Ok(response)) => {
-                let success = &request.endpoint.success;
-                reply::read(response, deadline, success, &confidential).await
-            }
+            Ok(Ok(response)) => match response.remote_addr().map(|peer| self.policy.check(peer)) {
+                // Only judged addresses are dialled; should that ever fail, nothing is read there.
+                Some(Err(blocked)) => Reply::failure(Outcome::Blocked, blocked.to_string()),
+                _ => {
+                    let success = &request.endpoint.success;
+                    reply::read(response, deadline, success, &confidential).await
+                }
+            },
             Ok(Err(error)) => self.failure(&error, started),
             Err(_) => late(request.timeout),
         }

@@ -31,12 +31,13 @@ pub(super) struct Target<'a> {
 type Trouble = (String, &'static str);
 
 /// What sends deliveries, with the same policy and the same roots.
-pub(super) fn sender(config: &Config) -> Result<Sender, SenderError> {
+pub(super) async fn sender(config: &Config) -> Result<Sender, SenderError> {
     let admin = match &config.admin.listen {
-        Listen::Tcp(address) => Some(*address),
-        Listen::Unix(_) | Listen::Off => None,
+        // Port 0 is whatever is free, and would stand for every port.
+        Listen::Tcp(address) if address.port() != 0 => Some(*address),
+        Listen::Tcp(_) | Listen::Unix(_) | Listen::Off => None,
     };
-    daemon::build_sender(config, &daemon::own_addresses(config, admin))
+    daemon::build_sender(config, &daemon::own_addresses(config, admin).await)
 }
 
 /// Goes all the way to a receiver, but for the request.
@@ -99,13 +100,12 @@ enum Unusable {
 
 async fn addresses(policy: &Policy, url: &Url) -> Result<Vec<SocketAddr>, Unusable> {
     let port = url.port_or_known_default().unwrap_or(0);
-    if let Some(ip) = literal(url) {
-        // Judged with the URL.
-        return Ok(vec![SocketAddr::new(ip, port)]);
-    }
     let name = url.host_str().unwrap_or_default();
-    let addresses = send::look_up(name, port).await.map_err(Unusable::Name)?;
-    policy.check_all(&addresses).map_err(|blocked| Unusable::Address(blocked.to_string()))?;
+    let addresses = match literal(url) {
+        Some(ip) => vec![SocketAddr::new(ip, port)],
+        None => send::look_up(name, port).await.map_err(Unusable::Name)?,
+    };
+    send::admit(policy, &addresses).map_err(|refusal| Unusable::Address(refusal.to_string()))?;
     Ok(addresses.into_iter().take(MAX_ADDRESSES).collect())
 }
 
