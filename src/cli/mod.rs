@@ -168,7 +168,12 @@ pub fn main() -> ExitCode {
     // One TLS provider for the whole process; libraries that look for it find this one.
     rustls::crypto::ring::default_provider().install_default().ok();
     let cli = Cli::parse();
-    let outcome = runtime().and_then(|runtime| runtime.block_on(dispatch(cli)));
+    let outcome = runtime().and_then(|runtime| {
+        let outcome = runtime.block_on(dispatch(cli));
+        // Look-ups that nobody answers keep their threads for long, and nobody waits for them.
+        runtime.shutdown_background();
+        outcome
+    });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

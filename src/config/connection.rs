@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::keywords::{self, Params, SOCKET_DIRECTORY, given, servers};
+use super::keywords::{self, Params, SOCKET_DIRECTORY, dialled, given, servers};
 use super::passfile::{self, Wanted};
 use super::session;
 
@@ -115,12 +115,9 @@ impl ConnectionString {
         session::each(&self.params)
     }
 
-    /// The hosts and ports that it names, socket directories left out.
+    /// The hosts and ports that are dialled, socket directories left out.
     pub fn hosts(&self) -> Vec<(String, u16)> {
-        let mut params = self.params.clone();
-        // Then that is what is dialled, whatever the names resolve to.
-        params.extend(self.params.get("hostaddr").map(|addresses| ("host", addresses.clone())));
-        servers(&params)
+        dialled(&self.params)
             .into_iter()
             .filter(|(host, _)| !host.starts_with('/'))
             .map(|(host, port)| (host.to_string(), port.parse().unwrap_or_default()))
@@ -296,6 +293,7 @@ mod tests {
         assert_eq!(attributes(asked), TargetSessionAttrs::Any);
         assert_eq!(parse("postgres://u@h1,h2:2", &[]).to_tokio().get_ports(), [5432, 2]);
         assert_eq!(parse("host=a,b port=7 user=u", &[]).target(), "u@a:7,b:7/u");
+        assert_eq!(parse("host=a hostaddr=::1 user=u", &[]).hosts(), [("::1".into(), 5432)]);
     }
 
     #[test]

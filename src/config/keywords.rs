@@ -121,11 +121,21 @@ pub(super) fn not_honoured(env: &BTreeMap<String, String>) -> Vec<String> {
 /// Hosts and ports as texts, one pair per server; a host is an address when only `hostaddr` is
 /// given. The port of a server that names none is the default.
 pub(super) fn servers(params: &Params) -> Vec<(&str, &str)> {
-    let list = |keyword| -> Vec<&str> {
+    listed(params, ["host", "hostaddr"])
+}
+
+/// The same, but a host is its address where it has one: that is what is dialled, whatever the name
+/// resolves to.
+pub(super) fn dialled(params: &Params) -> Vec<(&str, &str)> {
+    listed(params, ["hostaddr", "host"])
+}
+
+fn listed<'a>(params: &'a Params, [first, second]: [&str; 2]) -> Vec<(&'a str, &'a str)> {
+    let list = |keyword: &str| -> Vec<&'a str> {
         params.get(keyword).map_or_else(Vec::new, |value| value.split(',').map(str::trim).collect())
     };
-    let (hosts, addresses, ports) = (list("host"), list("hostaddr"), list("port"));
-    let hosts = if hosts.is_empty() { addresses } else { hosts };
+    let (hosts, others, ports) = (list(first), list(second), list("port"));
+    let hosts = if hosts.is_empty() { others } else { hosts };
     let port_of = |index: usize| match ports[..] {
         [only] => only,
         _ => ports.get(index).copied().unwrap_or_default(),

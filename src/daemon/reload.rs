@@ -60,9 +60,10 @@ impl Reload {
                 config = self.next() => config,
                 () = stop.cancelled() => return,
             };
-            self.accepted.send_replace(config.clone());
             self.learn_own(&config).await;
+            // Before anybody hears of it: what is forbidden from now on is not sent any more.
             self.replace_sender(&config);
+            self.accepted.send_replace(config);
             if let Err(error) = self.catalogue.reload().await {
                 tracing::warn!(%error, "endpoints are judged again when the database is back");
             }

@@ -6,6 +6,8 @@
 //! stops DNS rebinding; the others give early answers.
 
 mod allow;
+#[cfg(test)]
+mod census;
 mod header;
 mod ports;
 mod ranges;
@@ -277,6 +279,22 @@ mod tests {
             assert_eq!(verdict(&policy, addr), Some(Reason::Own), "{addr}");
         }
         assert_eq!(verdict(&policy, "192.168.1.1:9465"), None);
+    }
+
+    #[test]
+    fn an_address_of_this_machine_needs_a_rule_and_a_port_of_ours_one_that_names_it() {
+        let here = |allow: &[&str], addr: &str| {
+            let policy = policy(allow, &["127.0.0.1:9464", "10.0.0.5:5433"]);
+            policy.check_here(addr.parse().unwrap()).err().map(|blocked| blocked.reason)
+        };
+        assert_eq!(here(&[], "34.1.2.3:443"), Some(Reason::Here));
+        assert_eq!(here(&["34.1.2.3"], "34.1.2.3:443"), None);
+        assert_eq!(here(&["34.1.2.3:443"], "34.1.2.3:443"), None);
+        for port in [9464, 5433] {
+            let addr = format!("34.1.2.3:{port}");
+            assert_eq!(here(&["34.1.2.3"], &addr), Some(Reason::Own));
+            assert_eq!(here(&[&addr], &addr), None);
+        }
     }
 
     #[test]

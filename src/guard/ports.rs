@@ -19,7 +19,7 @@ pub enum PortForbidden {
 
 /// Customary ports of services that are not webhook receivers, sorted. The last kind answer HTTP,
 /// but obey anybody who reaches them.
-const SERVICES: [(u16, &str); 29] = [
+const SERVICES: [(u16, &str); 34] = [
     (1080, "SOCKS"),
     (1433, "SQL Server"),
     (1521, "Oracle Database"),
@@ -35,6 +35,7 @@ const SERVICES: [(u16, &str); 29] = [
     (4222, "NATS"),
     (4369, "the Erlang port mapper"),
     (5060, "SIP"),
+    (5061, "SIP"),
     (5432, "PostgreSQL"),
     (5672, "AMQP"),
     (5900, "VNC"),
@@ -43,12 +44,16 @@ const SERVICES: [(u16, &str); 29] = [
     (6380, "Redis"),
     (6432, "PgBouncer"),
     (6667, "IRC"),
+    (6697, "IRC"),
     (9042, "Cassandra"),
     (9092, "Kafka"),
     (9200, "Elasticsearch"),
+    (9300, "Elasticsearch"),
     (10250, "the Kubernetes node agent"),
     (11211, "memcached"),
+    (26379, "Redis Sentinel"),
     (27017, "MongoDB"),
+    (33060, "MySQL"),
 ];
 
 /// Judges a port: 80, 443 and those from 1024 upwards that no other service is known by.

@@ -264,6 +264,21 @@ mod tests {
     }
 
     #[test]
+    fn a_host_name_has_only_characters_that_names_have() {
+        for host in "a{b} a.b,c a*b a'b a\"b a`b a!b $a (a) a;b a=b a&b a+b ~a".split(' ') {
+            assert_eq!(refusal(&format!("https://{host}.example/")), UrlError::Name, "{host}");
+        }
+    }
+
+    #[test]
+    fn another_policy_judges_a_parsed_url_again() {
+        let url = policy(&["10.0.0.0/8", "8.8.8.8:22"], false).check_url("http://10.1/").unwrap();
+        assert!(policy(&["10.0.0.0/8"], false).check_parsed(&url).is_ok());
+        assert_eq!(policy(&["10.0.0.0/8"], true).check_parsed(&url), Err(UrlError::HttpsOnly));
+        assert!(matches!(Policy::default().check_parsed(&url), Err(UrlError::Blocked(_))));
+    }
+
+    #[test]
     fn dangerous_or_useless_parts_are_refused() {
         let system = UrlError::Port(22, PortForbidden::System);
         let redis = UrlError::Port(6379, PortForbidden::Service("Redis"));

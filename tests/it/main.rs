@@ -63,5 +63,7 @@ mod tls;
 mod zoo;
 /// Who gets an answer from the admin listener, and what slow and foreign clients come to.
 mod admin;
+/// Where requests never go: forbidden addresses, ports and headers, through any gate.
+mod ssrf;
 /// The rules of the house: doors, floors, sizes.
 mod house;
