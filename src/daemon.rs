@@ -1,9 +1,10 @@
 //! The daemon: builds everything from the configuration, starts the loops, and ends them in order.
 
 mod keys;
+mod own;
 mod reload;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::order::OrderLoop;
 use crate::presence::PresenceLoop;
 use crate::recorder::{self, Recorder};
-use crate::send::{self, Sender, SenderError};
+use crate::send::{Sender, SenderError};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::instance::{Identity, Presence};
@@ -33,6 +34,8 @@ use crate::sweep::Sweep;
 use crate::systemd;
 use crate::upkeep::Upkeep;
 use reload::Reload;
+
+pub(crate) use own::own_addresses;
 
 /// Time for the last outcomes to reach the database, after the grace.
 const LAST_WRITES: Duration = Duration::from_secs(5);
@@ -177,19 +180,6 @@ pub(crate) fn build_sender(config: &Config, own: &[SocketAddr]) -> Result<Sender
         own: own.to_vec(),
     };
     Sender::new(Arc::new(policy), delivery.connect_timeout, delivery.ca_file.as_deref())
-}
-
-/// Our own listener and the database: nothing is delivered there.
-pub(crate) async fn own_addresses(config: &Config, admin: Option<SocketAddr>) -> Vec<SocketAddr> {
-    let mut own: Vec<SocketAddr> = admin.into_iter().collect();
-    for (host, port) in config.database.url.hosts() {
-        match host.parse::<IpAddr>() {
-            Ok(ip) => own.push(SocketAddr::new(ip, port)),
-            // One that does not resolve now may later, and is looked up again then.
-            Err(_) => own.extend(send::look_up(&host, port).await.unwrap_or_default()),
-        }
-    }
-    own
 }
 
 /// Waits for a database that can be worked on with the configuration, which is returned; none when
