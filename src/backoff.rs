@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use crate::store::error::StoreError;
 
 const FIRST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(3);
+/// Short, for loops wait for one another when the database is back: all of it has to fit into seconds.
+const LONGEST: Duration = Duration::from_secs(1);
 /// Failures in a row that are more than a mishap: after some half a second.
 const PERSISTENT: u32 = 3;
 /// The same failure is logged again after this long.

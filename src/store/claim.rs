@@ -102,7 +102,7 @@ impl Store {
         inline: Option<i32>,
     ) -> Result<Vec<Claimed>, StoreError> {
         let rows = self
-            .work(
+            .work_durably(
                 include_str!("../../sql/claim.sql"),
                 &[
                     (&endpoints, Type::INT4_ARRAY),

@@ -10,7 +10,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::error::StoreError;
-use super::{Param, Store, Transaction, WORK, micros};
+use super::{LEASE, Param, Store, Transaction, WORK, micros};
 use crate::endpoint::EndpointKey;
 use crate::event::Event;
 
@@ -79,7 +79,7 @@ impl Store {
 
     /// Takes up to `limit` events off the queue, oldest first, none below the number `from`.
     pub async fn take_events(&self, limit: i64, from: i64) -> Result<Batch, StoreError> {
-        let mut transaction = self.begin(WORK).await?;
+        let mut transaction = self.begin(LEASE).await?;
         let rows = transaction
             .query(
                 include_str!("../../sql/fan_out_take.sql"),

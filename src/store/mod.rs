@@ -60,22 +60,32 @@ struct Opening {
     limit: Duration,
 }
 
-/// How the daemon's transactions begin. Losing the last outcomes to a crash of the database costs
-/// duplicates, never events, so they do not wait for the disk. The planner is held to the indexes
-/// the statements were written for: statistics of a queue are wrong most of the time.
-const WORK: Opening = Opening {
-    limit: Duration::from_secs(35),
-    sql: opening!(
-        "synchronous_commit = off",
-        "statement_timeout = '30s'",
-        "lock_timeout = '10s'",
-        "jit = off",
-        "enable_seqscan = off",
-        "enable_bitmapscan = off",
-        "enable_hashjoin = off",
-        "enable_mergejoin = off"
-    ),
-};
+/// How the daemon's transactions begin. The planner is held to the indexes the statements were written
+/// for: statistics of a queue are wrong most of the time.
+macro_rules! work {
+    ($durability:literal) => {
+        Opening {
+            limit: Duration::from_secs(35),
+            sql: opening!(
+                $durability,
+                "statement_timeout = '30s'",
+                "lock_timeout = '10s'",
+                "jit = off",
+                "enable_seqscan = off",
+                "enable_bitmapscan = off",
+                "enable_hashjoin = off",
+                "enable_mergejoin = off"
+            ),
+        }
+    };
+}
+
+/// For outcomes and what goes on beside. Losing the last of them to a crash of the database costs
+/// duplicates, never events, so they do not wait for the disk.
+const WORK: Opening = work!("synchronous_commit = off");
+
+/// For what leases deliveries: requests are made on the strength of it, so it must not be forgotten.
+const LEASE: Opening = work!("synchronous_commit = on");
 
 /// How administrative transactions begin: durable, planned freely.
 const ADMIN: Opening = Opening {
@@ -158,6 +168,11 @@ impl Store {
     /// One statement in a working transaction of its own: one round trip.
     async fn work(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
         self.begin(WORK).await?.last(sql, params).await
+    }
+
+    /// One statement that leases, in a transaction of its own: one round trip.
+    async fn work_durably(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
+        self.begin(LEASE).await?.last(sql, params).await
     }
 
     /// One statement in an administrative transaction of its own: one round trip.
