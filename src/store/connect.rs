@@ -7,37 +7,41 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::sync::{Mutex, PoisonError};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
-use tokio::time::{sleep, timeout};
+use deadpool_postgres::Connect;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_postgres::config::{Host, LoadBalanceHosts};
-use tokio_postgres::{Client, Config};
+use tokio_postgres::{Client, Config, Error};
 use tokio_postgres_rustls::MakeRustlsConnect;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use super::error::StoreError;
 use crate::config::connection::ConnectionString;
 
-/// How long a connection that is no longer used may take to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// The shortest and the longest time that connecting may take in all.
+const SHORTEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// A connection, and the task that drives it.
+type Driven = (Client, JoinHandle<()>);
 
 /// Makes connections.
+#[derive(Clone)]
 pub struct Connector {
     connection: ConnectionString,
     tls: MakeRustlsConnect,
     /// Cancelled when the connections made until then are given up.
-    trusted: Mutex<CancellationToken>,
+    trusted: Arc<Mutex<CancellationToken>>,
 }
 
-/// A connection, and the task that drives it.
+/// A connection outside the pool.
 pub struct Connection {
     client: Client,
-    /// Cancelled when nothing is expected of it any more.
-    given_up: CancellationToken,
-    /// Ends the task.
-    _dropped: DropGuard,
+    task: JoinHandle<()>,
 }
 
 impl Connector {
@@ -45,7 +49,7 @@ impl Connector {
     /// When the TLS files of the connection string cannot be used.
     pub fn new(connection: &ConnectionString) -> Result<Self, StoreError> {
         let tls = super::tls::connector(&connection.tls())?;
-        Ok(Self { connection: connection.clone(), tls, trusted: Mutex::default() })
+        Ok(Self { connection: connection.clone(), tls, trusted: Arc::default() })
     }
 
     /// Gives up every connection there is: who waits for an answer hears of it at once.
@@ -58,56 +62,80 @@ impl Connector {
         self.trusted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How long connecting may take, to all servers there are.
+    pub fn limit(&self) -> Duration {
+        let servers = self.connection.each_server();
+        let each = servers.iter().filter_map(Config::get_connect_timeout).sum::<Duration>();
+        // A name has two addresses or so.
+        (each * 2).clamp(SHORTEST, LONGEST)
+    }
+
+    /// A connection of its own, outside the pool.
+    pub async fn connect_alone(&self) -> Result<Connection, StoreError> {
+        let limit = self.limit();
+        let connected = timeout(limit, self.connect_to_any()).await;
+        let (client, task) = connected.map_err(|_| StoreError::Silent(limit))??;
+        Ok(Connection { client, task })
+    }
+
     /// Connects to the first server that is as wanted. Each of their addresses has the time limit
-    /// of connecting for all of it: one that accepts and then is silent must not hide the next.
-    pub async fn connect(&self) -> Result<Connection, StoreError> {
+    /// of connecting for all of it: one that accepts and then is silent must not hide the next. The
+    /// last one says what is wrong, and its silence is for the caller to end.
+    async fn connect_to_any(&self) -> Result<Driven, Error> {
         let mut servers = self.connection.each_server();
         if servers.iter().any(|one| one.get_load_balance_hosts() == LoadBalanceHosts::Random) {
             fastrand::shuffle(&mut servers);
         }
-        let mut failure = StoreError::Pool("the connection string names no server".to_owned());
+        let mut addresses = Vec::new();
         for server in servers {
-            let limit = server.get_connect_timeout().copied().unwrap_or(Duration::MAX);
-            let addresses = match timeout(limit, each_address(&server)).await {
-                Ok(Ok(addresses)) => addresses,
-                Ok(Err(error)) => {
-                    failure = StoreError::Pool(format!("{}: {error}", name(&server)));
-                    continue;
-                }
-                Err(_) => {
-                    failure = StoreError::Silent(limit);
-                    continue;
-                }
-            };
-            for address in addresses {
-                match timeout(limit, self.connect_to(&address)).await {
-                    Ok(Ok(connection)) => return Ok(connection),
-                    Ok(Err(error)) => failure = error.into(),
-                    Err(_) => failure = StoreError::Silent(limit),
-                }
+            let limit = server.get_connect_timeout().copied().unwrap_or(LONGEST);
+            match timeout(limit, each_address(&server)).await {
+                Ok(Ok(found)) => addresses.extend(found),
+                // It cannot be looked up, which connecting will say.
+                Ok(Err(_)) | Err(_) => addresses.push(server),
             }
         }
-        Err(failure)
+        let last = addresses.pop().unwrap_or_default();
+        for address in addresses {
+            let limit = address.get_connect_timeout().copied().unwrap_or(LONGEST);
+            if let Ok(Ok(connection)) = timeout(limit, self.connect_to(&address)).await {
+                return Ok(connection);
+            }
+        }
+        self.connect_to(&last).await
     }
 
-    async fn connect_to(&self, address: &Config) -> Result<Connection, tokio_postgres::Error> {
+    async fn connect_to(&self, address: &Config) -> Result<Driven, Error> {
         let given_up = self.trusted();
         let (client, connection) = address.connect(self.tls.clone()).await?;
-        let dropped = CancellationToken::new();
-        let guard = dropped.clone().drop_guard();
-        tokio::spawn(async move {
-            // It ends with the client, once all answers have come; or without, when none do.
-            let abandoned = async {
-                dropped.cancelled().await;
-                sleep(GOODBYE).await;
-            };
+        let task = tokio::spawn(async move {
             tokio::select! {
                 // The client's next use tells of a lost connection.
                 _ = connection => {}
-                () = abandoned => {}
+                () = given_up.cancelled() => {}
             }
         });
-        Ok(Connection { client, given_up, _dropped: guard })
+        Ok((client, task))
+    }
+}
+
+impl Connect for Connector {
+    fn connect(
+        &self,
+        _: &Config,
+    ) -> Pin<Box<dyn Future<Output = Result<Driven, Error>> + Send + '_>> {
+        Box::pin(self.connect_to_any())
+    }
+}
+
+/// Waits for an answer, not longer than the limit.
+pub async fn answered<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, StoreError> {
+    match timeout(limit, answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(StoreError::Silent(limit)),
     }
 }
 
@@ -126,31 +154,6 @@ async fn each_address(server: &Config) -> std::io::Result<Vec<Config>> {
     Ok(found.into_iter().map(one).collect())
 }
 
-fn name(server: &Config) -> String {
-    match server.get_hosts() {
-        [Host::Tcp(name), ..] => name.clone(),
-        [Host::Unix(path), ..] => path.display().to_string(),
-        [] => String::new(),
-    }
-}
-
-impl Connection {
-    /// Waits for an answer, not longer than the limit, and only while the database is in reach.
-    pub async fn answered<T>(
-        &self,
-        limit: Duration,
-        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
-    ) -> Result<T, StoreError> {
-        tokio::select! {
-            answer = answer => Ok(answer?),
-            () = self.given_up.cancelled() => {
-                Err(StoreError::Pool("the database was out of reach, and is not waited for".into()))
-            }
-            () = sleep(limit) => Err(StoreError::Silent(limit)),
-        }
-    }
-}
-
 impl Deref for Connection {
     type Target = Client;
 
@@ -159,18 +162,8 @@ impl Deref for Connection {
     }
 }
 
-impl Manager for Connector {
-    type Type = Connection;
-    type Error = StoreError;
-
-    async fn create(&self) -> Result<Connection, StoreError> {
-        self.connect().await
-    }
-
-    async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<StoreError> {
-        if connection.is_closed() || connection.given_up.is_cancelled() {
-            return Err(RecycleError::message("the connection is lost"));
-        }
-        Ok(())
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }

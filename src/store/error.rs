@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::Utf8Error;
 use std::time::Duration;
 
-use deadpool::managed::PoolError;
+use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::WasNull;
 
@@ -139,10 +139,13 @@ impl From<tokio_postgres::Error> for StoreError {
     }
 }
 
-impl From<PoolError<StoreError>> for StoreError {
-    fn from(error: PoolError<StoreError>) -> Self {
+impl From<PoolError> for StoreError {
+    fn from(error: PoolError) -> Self {
         match error {
-            PoolError::Backend(error) => error,
+            PoolError::Backend(error) => Self::Database(error),
+            PoolError::Timeout(TimeoutType::Create) => {
+                Self::Pool("no database server answered in time".to_owned())
+            }
             PoolError::Timeout(_) => Self::Pool(
                 "no database connection came free in time; raise database.pool_size if this stays"
                     .to_owned(),

@@ -9,6 +9,7 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::connect::answered;
 use super::error::StoreError;
 use super::{LEASE, Param, Store, Transaction, WORK, micros};
 use crate::endpoint::EndpointKey;
@@ -65,7 +66,7 @@ impl Store {
     pub async fn peek_events(&self) -> Result<(i64, bool), StoreError> {
         let client = self.pool.get().await?;
         let sql = include_str!("../../sql/fan_out_peek.sql");
-        let row = match client.answered(WORK.limit, client.query_typed_one(sql, &[])).await {
+        let row = match answered(WORK.limit, client.query_typed_one(sql, &[])).await {
             // The role or the database has a time limit that is too short: under our own then.
             Err(error) if error.code() == Some(&SqlState::QUERY_CANCELED) => {
                 drop(client);

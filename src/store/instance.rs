@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_postgres::types::Type;
 
-use super::connect::Connection;
+use super::connect::{Connection, answered};
 use super::error::StoreError;
 use super::{ADMIN, Param, Store};
 
@@ -89,11 +89,11 @@ impl Store {
             return Ok(Presence { client: None, place });
         }
         let client = self.dedicated().await?;
-        client.answered(ANSWER, client.batch_execute(PRESENCE)).await?;
+        answered(ANSWER, client.batch_execute(PRESENCE)).await?;
         if let Some(Place { id, backend }) = before {
             let params: [Param<'_>; 2] = [(&id, Type::INT4), (&backend, Type::INT4)];
             let sql = include_str!("../../sql/instance_rejoin.sql");
-            let row = client.answered(ANSWER, client.query_typed_one(sql, &params)).await?;
+            let row = answered(ANSWER, client.query_typed_one(sql, &params)).await?;
             if row.try_get(0)? {
                 let place = Place { id, backend: row.try_get(1)? };
                 return Ok(Presence { client: Some(client), place });
@@ -105,7 +105,7 @@ impl Store {
             (&version, Type::TEXT),
             (&true, Type::BOOL),
         ];
-        let row = client.answered(ANSWER, client.query_typed_one(sql, &params)).await?;
+        let row = answered(ANSWER, client.query_typed_one(sql, &params)).await?;
         let place = Place { id: row.try_get(0)?, backend: row.try_get(2)? };
         Ok(Presence { client: Some(client), place })
     }
@@ -125,11 +125,11 @@ impl Store {
         let mut pids = [Vec::new(), Vec::new()];
         for order in [[0, 1], [1, 0], [0, 1], [1, 0]] {
             let [first, second] = order.map(|turn| &clients[turn]);
-            first.answered(ANSWER, first.batch_execute(ADMIN.sql)).await?;
-            match second.answered(POOLER_WAIT, second.batch_execute(ADMIN.sql)).await {
+            answered(ANSWER, first.batch_execute(ADMIN.sql)).await?;
+            match answered(POOLER_WAIT, second.batch_execute(ADMIN.sql)).await {
                 // As long as the first is heard, it is what keeps the second waiting.
                 Err(StoreError::Silent(_)) => {
-                    first.answered(ANSWER, first.batch_execute("ROLLBACK")).await?;
+                    answered(ANSWER, first.batch_execute("ROLLBACK")).await?;
                     return Ok(true);
                 }
                 begun => begun?,
@@ -137,10 +137,10 @@ impl Store {
             for turn in order {
                 let client = &clients[turn];
                 let pid = client.query_typed_one("SELECT pg_backend_pid()", &[]);
-                pids[turn].push(client.answered(ANSWER, pid).await?.try_get::<_, i32>(0)?);
+                pids[turn].push(answered(ANSWER, pid).await?.try_get::<_, i32>(0)?);
             }
             for client in &clients {
-                client.answered(ANSWER, client.batch_execute("COMMIT")).await?;
+                answered(ANSWER, client.batch_execute("COMMIT")).await?;
             }
         }
         Ok(pids.iter().any(|seen| seen.iter().any(|pid| *pid != seen[0])))
@@ -154,7 +154,7 @@ impl Presence {
         let params: [Param<'_>; 1] = [(&self.place.id, Type::INT4)];
         let rows = match &self.client {
             // On the connection that holds the lock, so that its loss is noticed.
-            Some(client) => client.answered(ANSWER, client.query_typed(sql, &params)).await?,
+            Some(client) => answered(ANSWER, client.query_typed(sql, &params)).await?,
             None => {
                 // A connection of the pool has to come free first.
                 let beaten = tokio::time::timeout(2 * ANSWER, store.work(sql, &params)).await;

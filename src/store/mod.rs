@@ -38,14 +38,13 @@ mod tls;
 
 use std::time::Duration;
 
-use deadpool::Runtime;
-use deadpool::managed::{Object, Pool};
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use futures_util::future::join;
-use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row};
 
 use crate::config::connection::ConnectionString;
-use connect::{Connection, Connector};
+use connect::{Connection, Connector, answered};
 use error::StoreError;
 
 /// Longest wait for a free connection.
@@ -106,7 +105,8 @@ type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 /// The database, behind a pool of connections.
 #[derive(Clone)]
 pub struct Store {
-    pool: Pool<Connector>,
+    pool: Pool,
+    connector: Connector,
     connection: ConnectionString,
 }
 
@@ -122,25 +122,28 @@ impl Store {
     /// # Errors
     /// When the TLS files of the connection string cannot be used.
     pub fn new(connection: &ConnectionString, pool_size: usize) -> Result<Self, StoreError> {
-        // Connecting has its own limits.
-        let pool = Pool::builder(Connector::new(connection)?)
+        let connector = Connector::new(connection)?;
+        let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_connect(connection.to_tokio(), connector.clone(), config);
+        let pool = Pool::builder(manager)
             .max_size(pool_size)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(POOL_WAIT))
+            .create_timeout(Some(connector.limit()))
             .build()
             .map_err(|error| StoreError::Pool(error.to_string()))?;
-        Ok(Self { pool, connection: connection.clone() })
+        Ok(Self { pool, connector, connection: connection.clone() })
     }
 
     /// A connection of its own, outside the pool.
     async fn dedicated(&self) -> Result<Connection, StoreError> {
-        self.pool.manager().connect().await
+        self.connector.connect_alone().await
     }
 
     /// The database is out of reach: nothing more is expected of any connection that was made so
     /// far, and whatever waits for an answer fails now.
     pub fn give_up(&self) {
-        self.pool.manager().give_up();
+        self.connector.give_up();
     }
 
     /// `user@host:port/database`, for messages.
@@ -199,20 +202,20 @@ pub struct PoolStatus {
 /// Dropped before its end, it closes the connection rather than hand an open transaction to the
 /// next user of the pool.
 struct Transaction {
-    client: Option<Object<Connector>>,
+    client: Option<Object>,
     opening: Option<&'static str>,
     limit: Duration,
 }
 
 impl Transaction {
-    fn client(&self) -> &Connection {
+    fn client(&self) -> &Client {
         self.client.as_ref().expect("taken only when the transaction ends or is dropped")
     }
 
     async fn query(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
         let Some(opening) = self.opening.take() else {
             let client = self.client();
-            return client.answered(self.limit, client.query_typed(sql, params)).await;
+            return answered(self.limit, client.query_typed(sql, params)).await;
         };
         // Both are written before either answer is awaited: `join` polls in order.
         let client = self.client();
@@ -221,7 +224,7 @@ impl Transaction {
             let (opened, rows) = both.await;
             opened.and(rows)
         };
-        client.answered(self.limit, both).await
+        answered(self.limit, both).await
     }
 
     /// The last statement, and the commit.
@@ -236,7 +239,7 @@ impl Transaction {
         };
         let end = join(client.batch_execute("COMMIT"), passed);
         let all = join(open, join(client.query_typed(sql, params), end));
-        let answers = client.answered(self.limit, async { Ok(all.await) });
+        let answers = answered(self.limit, async { Ok(all.await) });
         let (opened, (rows, (committed, ()))) = answers.await?;
         opened?;
         // After a failed statement the commit has rolled back, without an error of its own.
@@ -254,14 +257,14 @@ impl Transaction {
 
     async fn commit(mut self) -> Result<(), StoreError> {
         let client = self.client();
-        client.answered(self.limit, client.batch_execute("COMMIT")).await?;
+        answered(self.limit, client.batch_execute("COMMIT")).await?;
         self.client = None;
         Ok(())
     }
 
     async fn rollback(mut self) -> Result<(), StoreError> {
         let client = self.client();
-        client.answered(self.limit, client.batch_execute("ROLLBACK")).await?;
+        answered(self.limit, client.batch_execute("ROLLBACK")).await?;
         self.client = None;
         Ok(())
     }

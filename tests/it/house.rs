@@ -37,7 +37,7 @@ fn code(text: &str) -> impl Iterator<Item = &str> {
 fn each_foreign_crate_has_one_door() {
     for (name, doors) in [
         ("tokio_postgres", &["src/store/", "src/config/"][..]),
-        ("deadpool", &["src/store/"]),
+        ("deadpool_postgres", &["src/store/"]),
         ("reqwest", &["src/send/"]),
         ("prometheus", &["src/metrics.rs"]),
         ("sd_notify", &["src/systemd.rs"]),

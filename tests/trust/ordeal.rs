@@ -123,16 +123,10 @@ impl Ordeal {
         let subscribers = self.place.subscribers.clone();
         let mut verdict = judge(&histories, &Rules { subscribers, ..Rules::default() });
         let mut report = Report::new(done);
-        let forgotten = verdict.count(Fault::Unrecorded);
         if cost == Cost::LastWrites {
             verdict.faults.remove(&Fault::Duplicate);
-            verdict.faults.remove(&Fault::Unrecorded);
         }
         report.judge(&verdict);
-        if cost == Cost::LastWrites {
-            report.figures.retain(|(name, _)| *name != Fault::Unrecorded.to_string());
-            report.figure("deliveries with a forgotten attempt", forgotten);
-        }
         report.figure("requests", requests);
         report.figure("slowest recovery", clock::shown(clock::micros(self.slowest)));
         report.expect(rests, "deliveries are left after two minutes of peace");
