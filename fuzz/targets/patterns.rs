@@ -9,6 +9,8 @@ const SUBSCRIBERS: usize = 5;
 
 fn wanted(pattern: &str, event_type: &str) -> bool {
     match pattern.strip_suffix('*') {
+        // Events of outboxd's own have to be named.
+        Some("") => !event_type.starts_with("outboxd."),
         Some(stem) => event_type.get(..stem.len()) == Some(stem),
         None => pattern == event_type,
     }
