@@ -5,7 +5,7 @@ WITH recent AS MATERIALIZED (
     SELECT m.endpoint, max(m.last_success_at) AS success, max(m.last_failure_at) AS failure
     FROM outbox.endpoints p
     JOIN outbox.endpoint_minutes m ON m.endpoint = p.endpoint AND m.slot = ANY (ARRAY(
-        SELECT ((extract(epoch FROM statement_timestamp())::bigint / 60 - n) % 64)::smallint
+        SELECT ((floor(extract(epoch FROM statement_timestamp()) / 60)::bigint - n) % 64)::smallint
         FROM generate_series(0, 3) AS n))
     WHERE m.minute > statement_timestamp() - interval '5 minutes'
     GROUP BY m.endpoint

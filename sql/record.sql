@@ -38,7 +38,7 @@ WITH done AS MATERIALIZED (
 ), counted AS (
     INSERT INTO outbox.endpoint_minutes AS m
         (endpoint, slot, minute, delivered, failed, last_success_at, last_failure_at)
-    SELECT endpoint, (extract(epoch FROM statement_timestamp())::bigint / 60 % 64)::smallint,
+    SELECT endpoint, (floor(extract(epoch FROM statement_timestamp()) / 60)::bigint % 64)::smallint,
            date_trunc('minute', statement_timestamp()),
            count(*) FILTER (WHERE outcome = 'success'), count(*) FILTER (WHERE outcome <> 'success'),
            max(statement_timestamp()) FILTER (WHERE outcome = 'success'),
