@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+/// Figures that must be zero.
+pub const FAULTS: [&str; 3] = ["lost", "duplicates", "unrecorded"];
+
 /// What one run showed, by name, in the order of the report. The unit is in the name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Figures(Vec<(&'static str, f64)>);
@@ -20,6 +23,27 @@ impl Figures {
         if let Some(value) = value {
             self.set(name, value);
         }
+    }
+
+    /// Notes what else was measured.
+    pub fn append(&mut self, others: Self) {
+        for (name, value) in others.0 {
+            self.set(name, value);
+        }
+    }
+
+    /// Forgets a figure.
+    pub fn remove(&mut self, name: &str) {
+        self.0.retain(|(known, _)| *known != name);
+    }
+
+    /// The median of each figure over several rounds; of what must not happen, the sum.
+    pub fn medians(rounds: &[Self]) -> Self {
+        let median = |(name, spread): (&'static str, Spread)| {
+            let sum = || rounds.iter().filter_map(|round| round.get(name)).sum();
+            (name, if FAULTS.contains(&name) { sum() } else { spread.median })
+        };
+        Self(spreads(rounds).into_iter().map(median).collect())
     }
 
     /// A figure, if there is one of that name.
@@ -133,6 +157,13 @@ mod tests {
     }
 
     #[test]
+    fn of_several_rounds_no_fault_is_forgotten() {
+        let round = |rate: f64, lost: f64| Figures(vec![("rate", rate), ("lost", lost)]);
+        let rounds = [round(3.0, 0.0), round(1.0, 1.0), round(2.0, 0.0)];
+        assert_eq!(Figures::medians(&rounds), round(2.0, 1.0));
+    }
+
+    #[test]
     fn a_figure_is_replaced_and_keeps_its_place() {
         let mut figures = Figures::default();
         figures.set("a", 1.0);
@@ -140,5 +171,8 @@ mod tests {
         figures.set_some("c", Some(3.0));
         figures.set("a", 2.0);
         assert_eq!(figures, Figures(vec![("a", 2.0), ("c", 3.0)]));
+        figures.append(Figures(vec![("d", 4.0), ("a", 5.0)]));
+        figures.remove("c");
+        assert_eq!(figures, Figures(vec![("a", 5.0), ("d", 4.0)]));
     }
 }

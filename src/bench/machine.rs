@@ -19,7 +19,7 @@ const SETTINGS: [&str; 8] = [
 ];
 
 /// The machine and the server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Machine {
     /// Processors that this process may use.
     pub processors: usize,

@@ -8,6 +8,7 @@
 
 pub mod bare;
 pub mod body;
+pub mod crew;
 pub mod daemon;
 pub mod figures;
 pub mod machine;
@@ -15,6 +16,7 @@ pub mod meter;
 pub mod place;
 pub mod proc;
 pub mod process;
+pub mod producer;
 pub mod receiver;
 pub mod report;
 pub mod scenario;
@@ -81,6 +83,12 @@ pub enum BenchError {
     /// The bare client failed.
     #[error("the bare client failed: {0}")]
     Client(String),
+    /// pgbench failed, or is not there.
+    #[error("cannot run pgbench, which comes with Postgres: {0}")]
+    Pgbench(String),
+    /// A daemon made other deliveries than it should.
+    #[error("of the events {0} deliveries should have been made, and {1} were")]
+    Matching(u64, u64),
     /// A process or a socket.
     #[error("{0}")]
     Io(#[from] std::io::Error),

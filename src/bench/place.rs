@@ -1,6 +1,7 @@
 //! Where a benchmark takes place: a throwaway cluster, or an empty database that somebody named.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tokio::time::interval;
@@ -9,6 +10,7 @@ use super::BenchError;
 use crate::config::ConnectionString;
 use crate::store::Store;
 use crate::store::bench::Session;
+use crate::store::error::StoreError;
 use crate::store::migrate::SchemaState;
 use crate::throwaway::{Cluster, Options, StartError};
 
@@ -26,8 +28,9 @@ const COUNTER: [(&str, &str); 2] = [
 const EMPTY: &str = "TRUNCATE outbox.events, outbox.queue, outbox.work, outbox.history, outbox.quarantine,
     outbox.endpoint_minutes, outbox.endpoint_failures, outbox.secrets, outbox.endpoints, outbox.removed_endpoints
     RESTART IDENTITY";
-/// What is not finished. Counting stops early, for it costs what it counts.
-const LEFT: &str = "SELECT count(*) FROM (SELECT FROM outbox.work LIMIT 10000) AS unfinished";
+/// Counting stops early, for it costs what it counts.
+const UNFINISHED: &str = "SELECT count(*) FROM (SELECT FROM outbox.work LIMIT 10000) AS unfinished";
+const QUEUED: &str = "SELECT max(seq) - min(seq) + 1 FROM outbox.queue";
 const DEAD: &str = "SELECT sum(n_dead_tup) FROM pg_stat_user_tables WHERE schemaname = 'outbox'";
 /// Nothing announces that the last outcome is recorded.
 const LOOK: Duration = Duration::from_millis(20);
@@ -45,6 +48,9 @@ pub struct Place {
     pub session: Session,
     /// How the daemon connects.
     pub daemon_url: String,
+    /// How programs connect as the owner, where the server is ours.
+    pub admin_url: Option<String>,
+    admin: ConnectionString,
     producer: ConnectionString,
     cluster: Option<Cluster>,
 }
@@ -74,7 +80,9 @@ impl Place {
         Ok(Self {
             session,
             daemon_url: as_user(DAEMON),
+            admin_url: Some(as_user("postgres")),
             producer: connection(&as_user(PRODUCER))?,
+            admin,
             cluster: Some(cluster),
         })
     }
@@ -95,12 +103,28 @@ impl Place {
         }
         store.migrate().await.map_err(failed)?;
         let session = store.session().await.map_err(failed)?;
-        Ok(Self { session, daemon_url: url.to_owned(), producer: admin, cluster: None })
+        let (daemon_url, producer) = (url.to_owned(), admin.clone());
+        Ok(Self { session, daemon_url, admin_url: None, admin, producer, cluster: None })
     }
 
     /// The process id of the server, where it is ours.
     pub fn server_pid(&self) -> Option<u32> {
         self.cluster.as_ref().and_then(Cluster::pid)
+    }
+
+    /// A program of the server's version, where the server is ours.
+    pub fn program(&self, name: &str) -> Option<PathBuf> {
+        self.cluster.as_ref().map(|cluster| cluster.program(name)).filter(|path| path.is_file())
+    }
+
+    /// `user@host:port/database`, for messages.
+    pub fn target(&self) -> String {
+        self.admin.target()
+    }
+
+    /// The database refused.
+    pub fn failed(&self, error: StoreError) -> BenchError {
+        BenchError::Database(self.target(), error)
     }
 
     /// Removes what a run has left behind, and writes out what is dirty, so that every run finds the
@@ -110,10 +134,18 @@ impl Place {
     /// Of the database.
     pub async fn clear(&self) -> Result<(), BenchError> {
         self.run(EMPTY).await?;
-        if self.cluster.is_some() {
-            self.run("CHECKPOINT").await?;
+        self.settle().await
+    }
+
+    /// Writes out what is dirty, where the server is ours.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn settle(&self) -> Result<(), BenchError> {
+        match self.cluster {
+            Some(_) => self.run("CHECKPOINT").await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// A session of the application's.
@@ -121,8 +153,15 @@ impl Place {
     /// # Errors
     /// Of the database.
     pub async fn producer(&self) -> Result<Session, BenchError> {
-        let session = store(&self.producer)?.session().await;
-        session.map_err(|error| BenchError::Database(self.producer.target(), error))
+        store(&self.producer)?.session().await.map_err(|error| self.failed(error))
+    }
+
+    /// One more session for preparing.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn another_session(&self) -> Result<Session, BenchError> {
+        store(&self.admin)?.session().await.map_err(|error| self.failed(error))
     }
 
     /// Runs statements of preparation.
@@ -130,8 +169,7 @@ impl Place {
     /// # Errors
     /// Of the database.
     pub async fn run(&self, sql: &str) -> Result<(), BenchError> {
-        let failed = |error| BenchError::Database(self.producer.target(), error);
-        self.session.run(sql).await.map_err(failed)
+        self.session.run(sql).await.map_err(|error| self.failed(error))
     }
 
     /// Waits until the outcome of every delivery is recorded, or nothing gets less for a while; and
@@ -140,11 +178,24 @@ impl Place {
     /// # Errors
     /// Of the database.
     pub async fn until_recorded(&self) -> Result<f64, BenchError> {
-        let failed = |error| BenchError::Database(self.producer.target(), error);
+        self.until_none(UNFINISHED).await
+    }
+
+    /// Waits until every event is fanned out, or nothing gets less for a while; and returns how many
+    /// are not.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn until_fanned_out(&self) -> Result<f64, BenchError> {
+        self.until_none(QUEUED).await
+    }
+
+    async fn until_none(&self, count: &str) -> Result<f64, BenchError> {
         let (mut looks, mut least, mut since) = (interval(LOOK), f64::INFINITY, Instant::now());
         loop {
             looks.tick().await;
-            let left = self.session.number(LEFT).await.map_err(failed)?.unwrap_or(0.0);
+            let left = self.session.number(count).await;
+            let left = left.map_err(|error| self.failed(error))?.unwrap_or(0.0);
             if left == 0.0 || since.elapsed() > PATIENCE {
                 return Ok(left);
             }

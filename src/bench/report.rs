@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Plan;
-use super::figures::{Figures, spread, to_json};
+use super::figures::{FAULTS, Figures, spread, to_json};
 use super::machine::Machine;
 use super::scenario::{Scenario, Target};
 
@@ -113,6 +113,14 @@ impl Outcome {
     }
 }
 
+/// A figure as people read it.
+fn told(figure: &str, value: f64) -> String {
+    match figure.strip_suffix("_bytes") {
+        Some(_) => format!("{:.0} MiB", value / f64::from(1 << 20)),
+        None => format!("{value:.3}"),
+    }
+}
+
 /// A number that is written with no more digits than these.
 fn rounded(value: f64, digits: usize) -> Value {
     format!("{value:.digits$}").parse::<serde_json::Number>().map_or(Value::Null, Value::Number)
@@ -123,14 +131,10 @@ impl Report {
     pub fn broken(&self) -> Option<String> {
         let wrong = |outcome: &Outcome| {
             let sum = |name| outcome.runs.iter().filter_map(|run| run.get(name)).sum::<f64>();
-            let (lost, duplicates, unrecorded) =
-                (sum("lost"), sum("duplicates"), sum("unrecorded"));
-            (lost + duplicates + unrecorded > 0.0).then(|| {
-                format!(
-                    "{}: {lost} lost, {duplicates} duplicates, {unrecorded} delivered and not recorded",
-                    outcome.variant
-                )
-            })
+            let faults =
+                FAULTS.map(|name| (name, sum(name))).into_iter().filter(|(_, sum)| *sum > 0.0);
+            let faults: Vec<String> = faults.map(|(name, sum)| format!("{sum} {name}")).collect();
+            (!faults.is_empty()).then(|| format!("{}: {}", outcome.variant, faults.join(", ")))
         };
         let wrong: Vec<String> = self.outcomes.iter().filter_map(wrong).collect();
         (!wrong.is_empty()).then(|| wrong.join("; "))
@@ -190,14 +194,84 @@ impl Report {
                 let Target { variant, figure, bound } = verdict.target;
                 let word = if verdict.is_met() { "met    " } else { "NOT MET" };
                 let found = match spread(&outcome.runs, figure) {
-                    Some(found) => {
-                        format!("{:.3} ({:.3} to {:.3})", found.median, found.min, found.max)
-                    }
+                    Some(found) => format!(
+                        "{} ({} to {})",
+                        told(figure, found.median),
+                        told(figure, found.min),
+                        told(figure, found.max)
+                    ),
                     None => "not measured".to_owned(),
                 };
-                text.push_str(&format!("{word}  {variant}: {figure} {found}, {bound}\n"));
+                let (words, bound) = bound.words();
+                let bound = told(figure, bound);
+                text.push_str(&format!("{word}  {variant}: {figure} {found}, {words} {bound}\n"));
             }
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(ratios: &[f64], lost: f64) -> Outcome {
+        let run = |ratio: &f64| {
+            let mut figures = Figures::default();
+            figures.set("rate_per_second", 12_345.67);
+            figures.set("ratio", *ratio);
+            figures.set("lost", lost);
+            figures
+        };
+        let runs = ratios.iter().map(run).collect();
+        Outcome { scenario: Scenario::Drain, variant: "drain".to_owned(), runs }
+    }
+
+    fn report(outcomes: Vec<Outcome>) -> Report {
+        let plan = Plan {
+            scenarios: vec![Scenario::Drain],
+            runs: 3,
+            quick: false,
+            events: None,
+            body_bytes: 499,
+            database: None,
+            keys: Vec::new(),
+            server: Vec::new(),
+        };
+        Report { machine: Machine::default(), plan, outcomes }
+    }
+
+    #[test]
+    fn the_median_is_held_to_the_target() {
+        let met = |ratios: &[f64]| {
+            outcome(ratios, 0.0).verdicts().map(|verdict| verdict.is_met()).collect::<Vec<_>>()
+        };
+        assert_eq!(met(&[0.1, 0.7, 0.65]), [true]);
+        assert_eq!(met(&[0.1, 0.7, 0.64]), [false]);
+        assert_eq!(met(&[]), [false], "what was not measured is not met");
+    }
+
+    #[test]
+    fn what_is_lost_in_any_run_is_told() {
+        assert_eq!(report(vec![outcome(&[0.7], 0.0)]).broken(), None);
+        let broken = report(vec![outcome(&[0.7, 0.7], 1.0)]).broken();
+        assert_eq!(broken.as_deref(), Some("drain: 2 lost"));
+    }
+
+    #[test]
+    fn people_read_rounded_numbers_and_whether_targets_are_met() {
+        let report = report(vec![outcome(&[0.7, 0.6, 0.68], 0.0)]);
+        let row = &report.rows()[0];
+        assert_eq!(
+            (row["rate/s"].to_string(), row["ratio"].to_string()),
+            ("12346".into(), "0.68".into())
+        );
+        assert_eq!(row["p99 ms"], Value::Null);
+        let text = report.footing();
+        assert!(
+            text.contains("met      drain: ratio 0.680 (0.600 to 0.700), at least 0.650"),
+            "{text}"
+        );
+        assert_eq!(told("daemon_peak_bytes", 268_435_456.0), "256 MiB");
     }
 }

@@ -1,6 +1,7 @@
 //! What all scenarios need: the place, receivers, endpoints, daemons, and the bare client beside.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::bare::{self, Job, Shape};
@@ -133,8 +134,13 @@ impl Stage {
         Ok(())
     }
 
-    fn ca_file(&self) -> std::path::PathBuf {
-        self.folder.path().join("ca.pem")
+    /// A file in the private directory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn ca_file(&self) -> PathBuf {
+        self.file("ca.pem")
     }
 }
 

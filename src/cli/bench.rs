@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser};
 use clap::value_parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::Global;
 use super::failure::{Code, Failure};
@@ -79,7 +80,13 @@ pub async fn run(global: &Global, args: Args) -> Result<(), Failure> {
         return write_out(&Scenario::ALL.map(line).concat());
     }
     let to_stdout = args.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
-    let report = bench::run(plan(global, &args)).await.map_err(failure)?;
+    let report = tokio::select! {
+        report = bench::run(plan(global, &args)) => report.map_err(failure)?,
+        // What was started ends with the future that holds it.
+        stopped = stopped() => {
+            return Err(Failure::failed(stopped.map_or_else(|error| error.to_string(), str::to_owned)));
+        }
+    };
     let json = format!("{:#}\n", report.to_json());
     match &args.json {
         Some(_) if to_stdout => write_out(&json)?,
@@ -102,11 +109,23 @@ pub async fn run(global: &Global, args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Waits for a signal to stop.
+async fn stopped() -> io::Result<&'static str> {
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok("stopped before the end; nothing was reported")
+}
+
 fn plan(global: &Global, args: &Args) -> Plan {
     let mut scenarios: Vec<Scenario> =
         args.scenarios.iter().filter_map(|name| Scenario::named(name)).collect();
     if scenarios.is_empty() {
-        scenarios = Scenario::ALL.to_vec();
+        let possible = |one: &Scenario| args.database.is_none() || !one.needs_own_server();
+        scenarios = Scenario::ALL.into_iter().filter(possible).collect();
     }
     Plan {
         scenarios,

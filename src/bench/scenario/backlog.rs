@@ -6,11 +6,10 @@
 
 use crate::bench::BenchError;
 use crate::bench::body;
-use crate::bench::daemon::Daemon;
+use crate::bench::crew::Crew;
 use crate::bench::figures::Figures;
-use crate::bench::meter::{Meter, costs};
 use crate::bench::receiver::{Arrival, tally};
-use crate::bench::stage::{Stage, now};
+use crate::bench::stage::Stage;
 
 /// Between which shares of the arrivals the flow is measured: neither the beginning nor the end.
 const FLOW: (f64, f64) = (0.1, 0.9);
@@ -20,16 +19,16 @@ const FLOW: (f64, f64) = (0.1, 0.9);
 pub struct Backlog {
     /// Events.
     pub events: u32,
+    /// The number of the first of them.
+    pub first: u32,
     /// Endpoints there are.
     pub endpoints: u32,
     /// Endpoints that each event goes to.
     pub fan_out: u32,
     /// Columns of the endpoints and their values, which may use the endpoint's number n.
     pub columns: (&'static str, &'static str),
-    /// Type and tenant of an event, SQL that may use its number n.
-    pub event: (&'static str, &'static str),
-    /// Daemons that work on it together.
-    pub daemons: usize,
+    /// The tenant of an event, SQL that may use its number n.
+    pub tenant: String,
     /// Bytes of a body; none: as planned.
     pub body_bytes: Option<usize>,
 }
@@ -38,61 +37,69 @@ impl Default for Backlog {
     fn default() -> Self {
         Self {
             events: 0,
+            first: 0,
             endpoints: 1,
             fan_out: 1,
             columns: ("", ""),
-            event: ("'conversion.created'", "NULL"),
-            daemons: 1,
+            tenant: "NULL".to_owned(),
             body_bytes: None,
         }
     }
 }
 
 impl Backlog {
-    /// Empties the database, delivers the backlog, and measures the bare client beside.
+    /// Empties the database, has one daemon deliver the backlog, and measures the bare client beside.
     ///
     /// # Errors
     /// When it cannot be measured.
     pub async fn run(&self, stage: &mut Stage) -> Result<Figures, BenchError> {
         stage.place.clear().await?;
-        let mut figures = self.deliver(stage).await?;
-        let body_bytes = self.body_bytes(stage);
-        let deliveries = self.deliveries();
-        stage.beside(&mut figures, deliveries, self.endpoints, body_bytes).await?;
-        Ok(figures)
+        self.run_prepared(stage, 1).await
     }
 
-    /// Delivers it in a database that is prepared.
+    /// The same in a database that is prepared, with so many daemons.
     ///
     /// # Errors
     /// When it cannot be measured.
-    pub async fn deliver(&self, stage: &mut Stage) -> Result<Figures, BenchError> {
+    pub async fn run_prepared(
+        &self,
+        stage: &mut Stage,
+        daemons: usize,
+    ) -> Result<Figures, BenchError> {
         stage.subscribe(self.endpoints, self.columns).await?;
-        let mut daemons = stage.daemons(self.daemons).await?;
-        stage.place.run(&self.insert(self.body_bytes(stage))).await?;
-        let pids = daemons.iter().map(|daemon| daemon.pid).collect();
-        let meter = Meter { daemons: pids, receiver: stage.receivers.pid };
-        let before = meter.read(&stage.place).await;
-        let released = now();
-        stage.place.run("COMMIT").await?;
-        wait(stage, self.deliveries(), &mut daemons).await?;
-        let unrecorded = stage.place.until_recorded().await?;
-        let recorded = now();
-        let after = meter.read(&stage.place).await;
-        let arrivals = stage.receivers.take().await?;
-        let mut figures = self.times(&arrivals, released);
-        let seconds = recorded.saturating_sub(released) as f64 / 1e6;
-        figures.set("unrecorded", unrecorded);
-        costs(&mut figures, before, after, self.deliveries(), seconds);
-        figures.set_some("daemon_peak_bytes", meter.peak_resident());
-        for daemon in daemons {
-            daemon.stop().await?;
-        }
-        figures.set_some("dead_tuples", stage.place.dead_tuples().await);
+        let mut crew = Crew::start(stage, daemons).await?;
+        let mut figures = self.release(stage, &mut crew).await?;
+        crew.stop(stage, &mut figures).await?;
+        self.beside(stage, &mut figures).await?;
         Ok(figures)
     }
 
-    fn deliveries(&self) -> u64 {
+    /// Measures the bare client on as many requests.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn beside(&self, stage: &mut Stage, figures: &mut Figures) -> Result<(), BenchError> {
+        let body_bytes = self.body_bytes(stage);
+        stage.beside(figures, self.deliveries(), self.endpoints, body_bytes).await
+    }
+
+    /// Has daemons that run deliver it.
+    ///
+    /// # Errors
+    /// When it cannot be measured.
+    pub async fn release(&self, stage: &mut Stage, crew: &mut Crew) -> Result<Figures, BenchError> {
+        stage.place.run(&self.insert(self.body_bytes(stage))).await?;
+        let start = crew.begin(&stage.place).await;
+        stage.place.run("COMMIT").await?;
+        let mut costs = Figures::default();
+        let arrivals = crew.deliver(stage, start, self.deliveries(), &mut costs).await?;
+        let mut figures = self.times(&arrivals, start.at);
+        figures.append(costs);
+        Ok(figures)
+    }
+
+    /// Requests that come of it.
+    pub fn deliveries(&self) -> u64 {
         u64::from(self.events) * u64::from(self.fan_out)
     }
 
@@ -101,14 +108,14 @@ impl Backlog {
     }
 
     /// The events, in a transaction that is left open.
-    fn insert(&self, body_bytes: usize) -> String {
-        let (payload, (event_type, tenant), last) =
-            (body::payload(body_bytes), self.event, self.events.saturating_sub(1));
+    pub fn insert(&self, body_bytes: usize) -> String {
+        let (payload, event_type) = (body::payload(body_bytes), body::EVENT_TYPE);
+        let Self { first, events, tenant, .. } = self;
         format!(
             "BEGIN;
              INSERT INTO outbox.events (id, type, payload, tenant)
-             SELECT 'evt_' || lpad(n::text, 22, '0'), {event_type}, '{payload}', {tenant}
-             FROM generate_series(0, {last}) n"
+             SELECT 'evt_' || lpad(n::text, 22, '0'), '{event_type}', '{payload}', {tenant}
+             FROM generate_series({first}, {first} + {events} - 1) n"
         )
     }
 
@@ -125,15 +132,6 @@ impl Backlog {
         figures.set("lost", self.deliveries().saturating_sub(tally.distinct) as f64);
         figures.set("duplicates", tally.duplicates as f64);
         figures
-    }
-}
-
-/// Waits until all have arrived; a daemon that ends does not leave us waiting.
-async fn wait(stage: &mut Stage, wanted: u64, daemons: &mut [Daemon]) -> Result<(), BenchError> {
-    let ends = daemons.iter_mut().map(|daemon| Box::pin(daemon.ended()));
-    tokio::select! {
-        waited = stage.receivers.wait(wanted) => Ok(waited?),
-        (error, _, _) = futures_util::future::select_all(ends) => Err(error),
     }
 }
 
