@@ -5,6 +5,7 @@
 pub mod failure;
 pub mod output;
 
+mod bench;
 mod checks;
 mod config;
 mod deliveries;
@@ -92,6 +93,11 @@ enum Command {
     Profiles(profiles::Command),
     /// How deliveries stand, by endpoint
     Stats(stats::Args),
+    /// Measure how fast it is here, beside the bare HTTP client
+    Bench(bench::Args),
+    /// A process of a benchmark
+    #[command(subcommand, hide = true)]
+    BenchPart(bench::Part),
     /// Check the signature of a captured request, and say which part is wrong
     Verify(verify::Args),
     /// A throwaway receiver that prints and verifies what arrives
@@ -169,6 +175,9 @@ pub fn main() -> ExitCode {
     // One TLS provider for the whole process; libraries that look for it find this one.
     rustls::crypto::ring::default_provider().install_default().ok();
     let cli = Cli::parse();
+    if let Command::BenchPart(part) = cli.command {
+        return bench::play(part);
+    }
     let outcome = runtime().and_then(|runtime| {
         let outcome = runtime.block_on(dispatch(cli));
         // Look-ups that nobody answers keep their threads for long, and nobody waits for them.
@@ -210,6 +219,9 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Deliveries(command) => deliveries::run(&global, command).await,
         Command::Profiles(command) => profiles::run(&global, command),
         Command::Stats(args) => stats::run(&global, args).await,
+        Command::Bench(args) => bench::run(&global, args).await,
+        // Played before there is a runtime.
+        Command::BenchPart(_) => Ok(()),
         Command::Verify(args) => verify::run(&global, args).await,
         Command::Listen(args) => listen::run(&global, args).await,
         Command::Completions(args) => generate::completions(args, Cli::command()),

@@ -1,5 +1,6 @@
 //! One HTTP request: the only module that knows reqwest.
 
+pub mod bare;
 mod confidential;
 mod failure;
 mod look_up;

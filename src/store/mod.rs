@@ -16,6 +16,7 @@ macro_rules! opening {
     };
 }
 
+pub mod bench;
 pub mod claim;
 mod connect;
 pub mod demo;

@@ -55,6 +55,8 @@ mod disk;
 mod standby;
 /// What the command line answers, and how it exits.
 mod commands;
+/// What the benchmark reports, and what it leaves alone.
+mod bench;
 /// What the official Standard Webhooks libraries say of real deliveries.
 mod verifiers;
 /// TLS to receivers and to the database.
