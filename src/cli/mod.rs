@@ -15,6 +15,7 @@ mod endpoints;
 mod event_types;
 mod events;
 mod generate;
+mod health;
 mod listen;
 mod migrate;
 mod profiles;
@@ -68,6 +69,8 @@ enum Command {
     Demo(demo::Args),
     /// Check the configuration, the database and the surroundings, with the mend of what is wrong
     Doctor(doctor::Args),
+    /// Ask the running daemon how it is; exits with 0 when it is well
+    Health(health::Args),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -97,8 +100,8 @@ enum Command {
     Listen(listen::Args),
     /// Completions for a shell, on stdout
     Completions(generate::CompletionsArgs),
-    /// The manual page, on stdout
-    Man,
+    /// The manual page, on stdout, or those of all commands in a folder
+    Man(generate::ManArgs),
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -197,6 +200,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Migrate(args) => migrate::run(&global, args).await,
         Command::Demo(args) => demo::run(&global, args).await,
         Command::Doctor(args) => doctor::run(&global, args).await,
+        Command::Health(args) => health::run(&global, args).await,
         Command::Config(command) => config::run(&global, command),
         Command::Endpoints(command) => endpoints::run(&global, command).await,
         Command::Secrets(command) => secrets::run(&global, command).await,
@@ -208,6 +212,6 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Verify(args) => verify::run(&global, args).await,
         Command::Listen(args) => listen::run(&global, args).await,
         Command::Completions(args) => generate::completions(args, Cli::command()),
-        Command::Man => generate::man(Cli::command()),
+        Command::Man(args) => generate::man(args, Cli::command()),
     }
 }
