@@ -29,7 +29,7 @@ pub struct Args {
 /// # Errors
 /// When it says that it is not well, or does not say anything.
 pub async fn run(global: &Global, args: Args) -> Result<(), Failure> {
-    let listen = global.load_to_manage()?.config.admin.listen;
+    let listen = global.listen()?;
     let path = if args.ready { "/readyz" } else { "/livez" };
     let answer = tokio::time::timeout(PATIENCE, ask(&listen, path))
         .await

@@ -30,7 +30,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::config::{self as configuration, Config, KEYS, Loaded, Sources};
+use crate::config::{self as configuration, Config, KEYS, Listen, Loaded, Sources};
 use crate::profile::Profiles;
 use crate::store::Store;
 use failure::Failure;
@@ -134,6 +134,14 @@ impl Global {
     /// Everything that is wrong with them, in one report.
     pub fn profiles(&self) -> Result<Profiles, Failure> {
         configuration::profiles(&self.sources()).map_err(Failure::configuration)
+    }
+
+    /// Where the daemon listens, which asking it needs no more than.
+    ///
+    /// # Errors
+    /// What is wrong with `admin.listen`.
+    pub fn listen(&self) -> Result<Listen, Failure> {
+        configuration::listen(&self.sources()).map_err(Failure::configuration)
     }
 
     fn sources(&self) -> Sources {
