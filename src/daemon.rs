@@ -111,6 +111,11 @@ impl Daemon {
         self.metrics.clone()
     }
 
+    /// How it is.
+    pub fn health(&self) -> Arc<Health> {
+        self.health.clone()
+    }
+
     /// The configuration that it works with: the first, then what it has accepted of the changes.
     pub fn accepted(&self) -> watch::Receiver<Arc<Config>> {
         self.accepted.subscribe()
@@ -138,7 +143,6 @@ impl Daemon {
         );
         let admin_stop = CancellationToken::new();
         let admin_task = tokio::spawn(self.bound.serve(admin, admin_stop.clone()));
-        systemd::ready("waiting for the database");
         let feeder = tokio::spawn(feed(self.health.clone()));
         let fit = wait_until_fit(&self.store, &self.changes, &self.health, &stop).await;
         let outcome = match fit {
@@ -183,7 +187,8 @@ pub(crate) fn build_sender(config: &Config, own: &[SocketAddr]) -> Result<Sender
 }
 
 /// Waits for a database that can be worked on with the configuration, which is returned; none when
-/// stopped before.
+/// stopped before. The service manager hears that the daemon is up as soon as the database is fit,
+/// or away; of one that is wrong it does not, so that the start fails where it was asked for.
 async fn wait_until_fit(
     store: &Store,
     changes: &watch::Receiver<Arc<Config>>,
@@ -198,13 +203,17 @@ async fn wait_until_fit(
             Err(error) => Err(error),
         };
         match fit {
-            Ok(None) => return Ok(Some(config)),
+            Ok(None) => {
+                systemd::ready("delivering");
+                return Ok(Some(config));
+            }
             Ok(Some(missing)) => return Err(DaemonError::MasterKey(missing)),
             Err(error) if error.is_permanent() => {
                 return Err(DaemonError::Database { target: store.target(), error });
             }
             Err(error) => {
                 health.not_ready(format!("waiting for the database: {error}"));
+                systemd::ready(&health.status());
                 backoff.log("start", &error);
             }
         }
@@ -241,8 +250,7 @@ async fn feed(health: Arc<Health>) {
         if health.stuck().is_empty() {
             systemd::alive();
         }
-        let problem = health.problem();
-        systemd::status(problem.as_deref().unwrap_or("delivering"));
+        systemd::status(&health.status());
         tokio::time::sleep(every).await;
     }
 }

@@ -96,6 +96,11 @@ impl Health {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)[which as usize] = why;
     }
 
+    /// What the daemon does, in a line for people.
+    pub fn status(&self) -> String {
+        self.problem().unwrap_or_else(|| "delivering".to_owned())
+    }
+
     /// Why deliveries cannot be made; `None` when they can.
     pub fn problem(&self) -> Option<String> {
         let not_ready = self.not_ready.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -16,6 +16,7 @@ mod endpoints;
 mod event_types;
 mod events;
 mod generate;
+mod health;
 mod listen;
 mod migrate;
 mod profiles;
@@ -31,7 +32,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::config::{self as configuration, Config, KEYS, Loaded, Sources};
+use crate::config::{self as configuration, Config, KEYS, Listen, Loaded, Sources};
 use crate::profile::Profiles;
 use crate::store::Store;
 use failure::Failure;
@@ -70,6 +71,8 @@ enum Command {
     Demo(demo::Args),
     /// Check the configuration, the database and the surroundings, with the mend of what is wrong
     Doctor(doctor::Args),
+    /// Ask the running daemon how it is; exits with 0 when it is well
+    Health(health::Args),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -104,8 +107,8 @@ enum Command {
     Listen(listen::Args),
     /// Completions for a shell, on stdout
     Completions(generate::CompletionsArgs),
-    /// The manual page, on stdout
-    Man,
+    /// The manual page, on stdout, or those of all commands in a folder
+    Man(generate::ManArgs),
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -138,6 +141,14 @@ impl Global {
     /// Everything that is wrong with them, in one report.
     pub fn profiles(&self) -> Result<Profiles, Failure> {
         configuration::profiles(&self.sources()).map_err(Failure::configuration)
+    }
+
+    /// Where the daemon listens, which asking it needs no more than.
+    ///
+    /// # Errors
+    /// What is wrong with `admin.listen`.
+    pub fn listen(&self) -> Result<Listen, Failure> {
+        configuration::listen(&self.sources()).map_err(Failure::configuration)
     }
 
     fn sources(&self) -> Sources {
@@ -211,6 +222,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Migrate(args) => migrate::run(&global, args).await,
         Command::Demo(args) => demo::run(&global, args).await,
         Command::Doctor(args) => doctor::run(&global, args).await,
+        Command::Health(args) => health::run(&global, args).await,
         Command::Config(command) => config::run(&global, command),
         Command::Endpoints(command) => endpoints::run(&global, command).await,
         Command::Secrets(command) => secrets::run(&global, command).await,
@@ -225,6 +237,6 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Verify(args) => verify::run(&global, args).await,
         Command::Listen(args) => listen::run(&global, args).await,
         Command::Completions(args) => generate::completions(args, Cli::command()),
-        Command::Man => generate::man(Cli::command()),
+        Command::Man(args) => generate::man(args, Cli::command()),
     }
 }
