@@ -26,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::order::OrderLoop;
 use crate::presence::PresenceLoop;
 use crate::recorder::{self, Recorder};
+use crate::sampler::Sampler;
 use crate::send::{Sender, SenderError};
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -89,6 +90,9 @@ impl Daemon {
         let target = config.database.url.target();
         let store = Store::new(&config.database.url, config.database.pool_size)
             .map_err(|error| DaemonError::Database { target, error })?;
+        let metrics = Arc::new(Metrics::new());
+        let told = metrics.clone();
+        let store = store.telling_waits(move |wait| told.database.waited(wait));
         let bound = Bound::bind(&config.admin.listen).await?;
         Ok(Self {
             accepted: watch::channel(config.clone()).0,
@@ -96,7 +100,7 @@ impl Daemon {
             changes,
             store,
             bound,
-            metrics: Arc::new(Metrics::new()),
+            metrics,
             health: Arc::new(Health::new()),
         })
     }
@@ -306,6 +310,7 @@ impl Work {
         let last = CancellationToken::new();
         let recorder = (tokio::spawn(recorder.run(last.clone())), last);
         let sweep = Sweep { store: store.clone(), deliverer: deliverer.clone() };
+        let sampler = Sampler { store: store.clone(), deliverer: deliverer.clone() };
         let fleet = FleetLoop { store: store.clone(), deliverer: deliverer.clone() };
         let upkeep = Upkeep {
             store: store.clone(),
@@ -327,6 +332,7 @@ impl Work {
             tokio::spawn(fan_out.run(stop.clone())),
             tokio::spawn(claim.run(stop.clone())),
             tokio::spawn(sweep.run(stop.clone())),
+            tokio::spawn(sampler.run(stop.clone())),
             tokio::spawn(order.run(stop.clone())),
             tokio::spawn(fleet.run(stop.clone())),
             tokio::spawn(reload.run(stop.clone())),
@@ -350,7 +356,7 @@ struct Drain {
 impl Drain {
     async fn run(
         self,
-        takers: [JoinHandle<()>; 7],
+        takers: [JoinHandle<()>; 8],
         (recorder, last): (JoinHandle<()>, CancellationToken),
         (presence, leave): (JoinHandle<Option<Presence>>, CancellationToken),
     ) {

@@ -15,6 +15,7 @@ use crate::deliver::Deliverer;
 use crate::endpoint::{EndpointKey, Endpoints};
 use crate::event::Job;
 use crate::health::{Beat, Health};
+use crate::metrics::pipeline::Wakeup;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::fan_out::{Batch, NewDeliveries, Taken};
@@ -94,8 +95,11 @@ impl FanOut {
         let mut pace = Pace::new();
         let mut pause = BUSY;
         let mut backoff = Backoff::default();
+        let mut woken = Wakeup::Poll;
         while !stop.is_cancelled() {
             self.health.beat(Beat::FanOut);
+            self.deliverer.metrics.pipeline.woken(woken);
+            woken = Wakeup::Poll;
             let holder = *self.deliverer.holder.borrow();
             let wait = match holder {
                 None => IDLE,
@@ -104,7 +108,10 @@ impl FanOut {
                         backoff.reset();
                         self.health.works(Beat::FanOut);
                         pause = match turn {
-                            Turn::Full => Duration::ZERO,
+                            Turn::Full => {
+                                woken = Wakeup::Batch;
+                                Duration::ZERO
+                            }
                             Turn::Some => BUSY,
                             Turn::Empty => pause.max(BUSY).mul_f64(SLOWER).min(IDLE),
                         };
@@ -112,7 +119,7 @@ impl FanOut {
                     }
                     Err(error) => {
                         self.deliverer.in_doubt.store(true, Ordering::Relaxed);
-                        self.deliverer.metrics.db_errors.inc();
+                        self.deliverer.metrics.database.failed(&error);
                         backoff.log("fan-out", &error);
                         if backoff.is_persistent() {
                             self.health.failing(Beat::FanOut, &error);
@@ -147,6 +154,7 @@ impl FanOut {
         pace.from = if fresh { pace.newest + 1 } else { 0 };
         pace.alone = None;
         failpoint!("fan_out.before_take"?);
+        let began = Instant::now();
         let mut batch = self.store.take_events(pace.limit, pace.from).await?;
         pace.alone = match &batch.taken[..] {
             [one] => Some(one.event.seq),
@@ -181,7 +189,7 @@ impl FanOut {
         }
         pace.limit = (pace.limit * 2).min(BATCH_EVENTS);
         failpoint!("fan_out.before_commit");
-        self.finish(batch, plan, pace, holder).await?;
+        self.finish(batch, plan, pace, (holder, began)).await?;
         self.deliverer.promote_keys(&keys).await;
         Ok(if full { Turn::Full } else { Turn::Some })
     }
@@ -192,6 +200,7 @@ impl FanOut {
         let mut found: Vec<EndpointKey> = Vec::new();
         let now = Instant::now();
         let mut lanes = self.deliverer.lanes();
+        let has_space = lanes.has_space();
         for (index, Taken { event, target, wait, key: order }) in taken.iter().enumerate() {
             match target {
                 Some(target) => {
@@ -223,6 +232,9 @@ impl FanOut {
                 if leased {
                     plan.leased.push(Leased { index, endpoint: *key, ahead: target.is_some() });
                 } else if !ordered {
+                    if may_lease && has_space {
+                        plan.throttled.push(*key);
+                    }
                     plan.spilled.push((*key, *wait));
                 }
             }
@@ -246,7 +258,7 @@ impl FanOut {
         batch: Batch,
         plan: Plan,
         pace: &mut Pace,
-        holder: i32,
+        (holder, began): (i32, Instant),
     ) -> Result<(), StoreError> {
         let events: Vec<_> = batch.taken.iter().map(|taken| taken.event.clone()).collect();
         let (made, event_count) = (plan.new.event_seq.len() as u64, events.len() as u64);
@@ -270,10 +282,16 @@ impl FanOut {
             }
         };
         let metrics = &self.deliverer.metrics;
-        metrics.events.inc_by(event_count);
-        metrics.fanned_out.inc_by(made);
-        metrics.unmatched.inc_by(plan.unmatched);
-        pace.reports.note(&plan.findings, metrics);
+        metrics.pipeline.events.inc_by(event_count);
+        metrics.pipeline.fanned_out.inc_by(made);
+        metrics.pipeline.unmatched.inc_by(plan.unmatched);
+        metrics.pipeline.fan_out.done(began.elapsed(), events.len());
+        for key in &plan.throttled {
+            if let Some(endpoint) = metrics.endpoint(*key) {
+                endpoint.throttled();
+            }
+        }
+        pace.reports.note(&plan.findings, &metrics.pipeline);
         self.note_spilled(&plan.spilled);
         let job = |leased: &Leased| Job {
             event: Arc::clone(&events[leased.index]),
@@ -321,6 +339,8 @@ struct Plan {
     /// The endpoints of those that wait in the database, and for how long at least.
     spilled: Vec<(EndpointKey, Duration)>,
     unmatched: u64,
+    /// The endpoints that had no room for one, once for each.
+    throttled: Vec<EndpointKey>,
     /// What the schemas said of the events.
     findings: Findings,
 }

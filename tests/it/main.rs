@@ -61,6 +61,8 @@ mod verifiers;
 mod tls;
 /// Hostile receivers, all at once, and what each of them comes to.
 mod zoo;
+/// What the metrics say, of the database and of endpoints, and that their document is current.
+mod metrics;
 /// Who gets an answer from the admin listener, and what slow and foreign clients come to.
 mod admin;
 /// Where requests never go: forbidden addresses, ports and headers, through any gate.
