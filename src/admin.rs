@@ -130,7 +130,9 @@ impl Bound {
 }
 
 async fn show_metrics(State(admin): State<Arc<Admin>>) -> Response {
-    let text = admin.metrics.render(Some(admin.store.pool_status()));
+    admin.metrics.database.pool(admin.store.pool_status());
+    admin.metrics.process.ready(admin.health.problem().is_none());
+    let text = admin.metrics.render();
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 

@@ -5,13 +5,13 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use crate::config::{Config, Validate};
 use crate::deliver::Deliverer;
-use crate::endpoint::{EndpointKey, Endpoints, Rules};
+use crate::endpoint::{EndpointKey, EndpointRow, Endpoints, Rules};
 use crate::event_types::EventTypes;
 use crate::store::Store;
 use crate::store::endpoints::{Catalogued, Invalid, Reading, Wanted};
@@ -199,9 +199,20 @@ impl Catalogue {
         let endpoints = Arc::new(endpoints);
         // After the event types: who sees its revision sees those too.
         self.deliverer.adapt(endpoints.clone(), self.instances.load(Ordering::Relaxed));
+        self.tell_ends(&found.endpoints, next_expiry);
         self.deliverer.room.notify_one();
         self.loaded.notify_one();
         endpoints
+    }
+
+    /// Tells the metrics when secrets end, by the clock of this machine.
+    fn tell_ends(&self, rows: &[EndpointRow], next: Option<Instant>) {
+        let (now, unix) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH));
+        let unix = unix.unwrap_or_default();
+        let of = |at: Instant| (unix + at.saturating_duration_since(now)).as_secs_f64();
+        let ends: Vec<(EndpointKey, f64)> =
+            rows.iter().filter_map(|row| Some((row.key, of(last_end(row)?)))).collect();
+        self.deliverer.metrics.endpoints.secrets(&ends, next.map(of));
     }
 
     /// Compiles on a thread of its own: others want this one. Nothing where nothing is checked.
@@ -223,6 +234,12 @@ impl Catalogue {
             }
         }
     }
+}
+
+/// When the last secret of an endpoint ends; none where one has no end, or there is none.
+fn last_end(row: &EndpointRow) -> Option<Instant> {
+    let ends: Option<Vec<Instant>> = row.secrets.iter().map(|(_, end)| *end).collect();
+    ends?.into_iter().max()
 }
 
 /// What a load goes by.

@@ -12,6 +12,7 @@ use crate::deliver::{Deliverer, Ended};
 use crate::endpoint::EndpointKey;
 use crate::event::{Job, Lease};
 use crate::health::{Beat, Health};
+use crate::metrics::pipeline::Wakeup;
 use crate::store::Store;
 use crate::store::claim::Claimed;
 use crate::store::error::StoreError;
@@ -45,8 +46,10 @@ impl Claim {
         let mut backoff = Backoff::default();
         let mut probed: Option<Instant> = None;
         let mut aged = Instant::now();
+        let mut woken = Wakeup::Timer;
         while !stop.is_cancelled() {
             self.health.beat(Beat::Claim);
+            self.deliverer.metrics.pipeline.woken(woken);
             let holder = *self.deliverer.holder.borrow();
             let wait = match holder {
                 None => PROBE,
@@ -57,7 +60,7 @@ impl Claim {
                         self.next_wait(probed)
                     }
                     Err(error) => {
-                        self.deliverer.metrics.db_errors.inc();
+                        self.deliverer.metrics.database.failed(&error);
                         backoff.log("claim", &error);
                         if backoff.is_persistent() {
                             self.health.failing(Beat::Claim, &error);
@@ -68,8 +71,8 @@ impl Claim {
             };
             tokio::time::sleep(PAUSE).await;
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = self.deliverer.room.notified() => {}
+                () = tokio::time::sleep(wait) => woken = Wakeup::Timer,
+                () = self.deliverer.room.notified() => woken = Wakeup::Room,
                 () = stop.cancelled() => {}
             }
             if aged.elapsed() >= AGE {
@@ -105,8 +108,10 @@ impl Claim {
         let _leasing = self.deliverer.leasing.read().await;
         let lease = self.deliverer.config().delivery.lease;
         failpoint!("claim.before");
+        let began = Instant::now();
         match self.store.claim(&keys, &room, holder, lease).await {
             Ok((leased_at, claimed)) => {
+                self.deliverer.metrics.pipeline.claim.done(began.elapsed(), claimed.len());
                 self.settle(&granted, &claimed);
                 self.submit(claimed, holder, leased_at + lease).await;
                 Ok(())

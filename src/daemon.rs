@@ -1,5 +1,6 @@
 //! The daemon: builds everything from the configuration, starts the loops, and ends them in order.
 
+mod drain;
 mod keys;
 mod own;
 mod reload;
@@ -9,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, BindError, Bound};
@@ -17,7 +17,7 @@ use crate::backoff::Backoff;
 use crate::catalogue::Catalogue;
 use crate::claim::Claim;
 use crate::config::Config;
-use crate::deliver::{Deliverer, Ended, Parts};
+use crate::deliver::{Deliverer, Parts};
 use crate::fan_out::FanOut;
 use crate::fleet::FleetLoop;
 use crate::guard::Policy;
@@ -26,21 +26,19 @@ use crate::metrics::Metrics;
 use crate::order::OrderLoop;
 use crate::presence::PresenceLoop;
 use crate::recorder::{self, Recorder};
+use crate::sampler::Sampler;
 use crate::send::{Sender, SenderError};
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::instance::{Identity, Presence};
+use crate::store::instance::Identity;
 use crate::sweep::Sweep;
 use crate::systemd;
 use crate::upkeep::Upkeep;
+use drain::Drain;
 use reload::Reload;
 
 pub(crate) use own::own_addresses;
 
-/// Time for the last outcomes to reach the database, after the grace.
-const LAST_WRITES: Duration = Duration::from_secs(5);
-/// How many times that is waited for at most.
-const LAST_STEPS: u32 = 6;
 /// How often the service manager is told what the daemon does.
 const STATUS: Duration = Duration::from_secs(10);
 
@@ -89,6 +87,9 @@ impl Daemon {
         let target = config.database.url.target();
         let store = Store::new(&config.database.url, config.database.pool_size)
             .map_err(|error| DaemonError::Database { target, error })?;
+        let metrics = Arc::new(Metrics::new());
+        let told = metrics.clone();
+        let store = store.telling_waits(move |wait| told.database.waited(wait));
         let bound = Bound::bind(&config.admin.listen).await?;
         Ok(Self {
             accepted: watch::channel(config.clone()).0,
@@ -96,7 +97,7 @@ impl Daemon {
             changes,
             store,
             bound,
-            metrics: Arc::new(Metrics::new()),
+            metrics,
             health: Arc::new(Health::new()),
         })
     }
@@ -314,6 +315,7 @@ impl Work {
         let last = CancellationToken::new();
         let recorder = (tokio::spawn(recorder.run(last.clone())), last);
         let sweep = Sweep { store: store.clone(), deliverer: deliverer.clone() };
+        let sampler = Sampler { store: store.clone(), deliverer: deliverer.clone() };
         let fleet = FleetLoop { store: store.clone(), deliverer: deliverer.clone() };
         let upkeep = Upkeep {
             store: store.clone(),
@@ -335,6 +337,7 @@ impl Work {
             tokio::spawn(fan_out.run(stop.clone())),
             tokio::spawn(claim.run(stop.clone())),
             tokio::spawn(sweep.run(stop.clone())),
+            tokio::spawn(sampler.run(stop.clone())),
             tokio::spawn(order.run(stop.clone())),
             tokio::spawn(fleet.run(stop.clone())),
             tokio::spawn(reload.run(stop.clone())),
@@ -343,64 +346,6 @@ impl Work {
         let grace = config.borrow().shutdown.grace;
         let drain = Drain { store, deliverer, ended, grace };
         drain.run(takers, recorder, presence).await;
-    }
-}
-
-/// The end: no new work, the requests under way end or are cut, outcomes are written, leases are
-/// given back.
-struct Drain {
-    store: Store,
-    deliverer: Arc<Deliverer>,
-    ended: mpsc::Sender<Ended>,
-    grace: Duration,
-}
-
-impl Drain {
-    async fn run(
-        self,
-        takers: [JoinHandle<()>; 7],
-        (recorder, last): (JoinHandle<()>, CancellationToken),
-        (presence, leave): (JoinHandle<Option<Presence>>, CancellationToken),
-    ) {
-        systemd::stopping(self.grace + LAST_WRITES * LAST_STEPS);
-        failpoint!("drain.begun");
-        let under_way = self.deliverer.lanes().in_flight();
-        tracing::info!(under_way, grace = ?self.grace, "draining");
-        let taken = async {
-            for taker in takers {
-                // A loop that panicked is logged by the runtime, and has nothing left to give.
-                taker.await.ok();
-            }
-        };
-        // A loop may hold a batch that is about to be submitted: it is closed after them.
-        tokio::time::timeout(LAST_WRITES, taken).await.ok();
-        let queued = self.deliverer.lanes().close();
-        for job in queued {
-            let unsent = Ended::Unsent(job.lease(), Duration::ZERO);
-            if self.ended.send_timeout(unsent, LAST_WRITES).await.is_err() {
-                break;
-            }
-        }
-        self.deliverer.requests.close();
-        failpoint!("drain.closed");
-        let drained = tokio::time::timeout(self.grace, self.deliverer.requests.wait()).await;
-        if drained.is_err() {
-            let cut = self.deliverer.lanes().in_flight();
-            tracing::warn!(cut, "the grace is over; requests are cut and will be repeated");
-            self.deliverer.abort.cancel();
-            tokio::time::timeout(LAST_WRITES, self.deliverer.requests.wait()).await.ok();
-        }
-        failpoint!("drain.requests_done");
-        last.cancel();
-        let written = tokio::time::timeout(LAST_WRITES, recorder).await.is_ok();
-        failpoint!("drain.recorded");
-        leave.cancel();
-        if let Ok(Ok(Some(presence))) = tokio::time::timeout(LAST_WRITES, presence).await
-            && written
-        {
-            // Without it the others find out by the lock.
-            tokio::time::timeout(LAST_WRITES, presence.leave(&self.store)).await.ok();
-        }
     }
 }
 

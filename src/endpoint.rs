@@ -40,6 +40,16 @@ impl State {
             _ => Self::Invalid,
         }
     }
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Disabled => "disabled",
+            Self::Invalid => "invalid",
+        }
+    }
 }
 
 /// An endpoint as the database has it, unchecked.
@@ -352,9 +362,9 @@ impl Endpoints {
         self.ready.values()
     }
 
-    /// Name and state of every endpoint.
-    pub fn states(&self) -> impl Iterator<Item = (&str, State)> {
-        self.states.values().map(|(name, state)| (name.as_str(), *state))
+    /// Number, name and state of every endpoint.
+    pub fn states(&self) -> impl Iterator<Item = (EndpointKey, &str, State)> {
+        self.states.iter().map(|(key, (name, state))| (*key, name.as_str(), *state))
     }
 
     /// Whether the endpoint is owed the events of a key in their order.

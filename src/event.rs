@@ -22,6 +22,9 @@ pub struct Event {
     pub live: bool,
     /// When it was created, in microseconds since the epoch, by the database's clock.
     pub created_us: i64,
+    /// When it was to be sent at the earliest, in microseconds since the epoch, by the database's
+    /// clock: when it was inserted, or later if its producer wanted that.
+    pub wanted_us: i64,
     /// The payload as inserted; `None` when it is too large to travel with a batch, and is loaded
     /// when its turn comes.
     pub payload: Option<Bytes>,

@@ -17,6 +17,7 @@ use crate::catalogue::Catalogue;
 use crate::deliver::Deliverer;
 use crate::event::Job;
 use crate::health::{Beat, Health};
+use crate::metrics::pipeline::Wakeup;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::fan_out::Batch;
@@ -174,8 +175,11 @@ impl FanOut {
         let mut pace = Pace::new(part);
         let mut pause = BUSY;
         let mut backoff = Backoff::default();
+        let mut woken = Wakeup::Poll;
         while !stop.is_cancelled() {
             self.health.beat(part.beat());
+            self.deliverer.metrics.pipeline.woken(woken);
+            woken = Wakeup::Poll;
             if part == Part::Backlog && bounds.backlog().is_none() {
                 tokio::select! {
                     () = bounds.found.notified() => {}
@@ -192,7 +196,10 @@ impl FanOut {
                         backoff.reset();
                         self.health.works(part.beat());
                         pause = match turn {
-                            Turn::Full(pause) => pause,
+                            Turn::Full(pause) => {
+                                woken = Wakeup::Batch;
+                                pause
+                            }
                             Turn::Some => BUSY,
                             Turn::Empty => pause.max(BUSY).mul_f64(SLOWER).min(IDLE),
                         };
@@ -200,7 +207,7 @@ impl FanOut {
                     }
                     Err(error) => {
                         self.deliverer.in_doubt.store(true, Ordering::Relaxed);
-                        self.deliverer.metrics.db_errors.inc();
+                        self.deliverer.metrics.database.failed(&error);
                         backoff.log("fan-out", &error);
                         if backoff.is_persistent() {
                             self.health.failing(part.beat(), &error);
@@ -285,7 +292,7 @@ impl FanOut {
         pace.adapt(batch.bytes());
         failpoint!("fan_out.before_commit");
         let spilled = plan.spilled.len() as f64 / plan.new.event_seq.len().max(1) as f64;
-        self.finish(batch, plan, pace, holder).await?;
+        self.finish(batch, plan, pace, (holder, asked)).await?;
         self.deliverer.promote_keys(&keys).await;
         match full {
             true if pace.part == Part::Backlog => {
@@ -314,7 +321,7 @@ impl FanOut {
         batch: Batch,
         plan: Plan,
         pace: &mut Pace,
-        holder: i32,
+        (holder, began): (i32, Instant),
     ) -> Result<(), StoreError> {
         let events: Vec<_> = batch.taken.iter().map(|taken| taken.event.clone()).collect();
         let (made, event_count) = (plan.new.event_seq.len() as u64, events.len() as u64);
@@ -338,10 +345,16 @@ impl FanOut {
             }
         };
         let metrics = &self.deliverer.metrics;
-        metrics.events.inc_by(event_count);
-        metrics.fanned_out.inc_by(made);
-        metrics.unmatched.inc_by(plan.unmatched);
-        pace.reports.note(&plan.findings, metrics);
+        metrics.pipeline.events.inc_by(event_count);
+        metrics.pipeline.fanned_out.inc_by(made);
+        metrics.pipeline.unmatched.inc_by(plan.unmatched);
+        metrics.pipeline.fan_out.done(began.elapsed(), events.len());
+        for key in &plan.throttled {
+            if let Some(endpoint) = metrics.endpoint(*key) {
+                endpoint.throttled();
+            }
+        }
+        pace.reports.note(&plan.findings, &metrics.pipeline);
         self.note_spilled(&plan.spilled);
         let job = |leased: &Leased| Job {
             event: Arc::clone(&events[leased.index]),

@@ -47,7 +47,7 @@ impl FleetLoop {
             match self.round(pause_after.filter(|_| !outage)).await {
                 Ok(()) => backoff.reset(),
                 Err(error) => {
-                    self.deliverer.metrics.db_errors.inc();
+                    self.deliverer.metrics.database.failed(&error);
                     backoff.log("pausing endpoints", &error);
                 }
             }
@@ -55,9 +55,13 @@ impl FleetLoop {
     }
 
     fn look(&self, outage: &mut bool) {
-        let fleet = self.deliverer.lanes().fleet(Instant::now());
+        let (fleet, open) = {
+            let lanes = self.deliverer.lanes();
+            (lanes.fleet(Instant::now()), lanes.open_circuits())
+        };
+        self.deliverer.metrics.endpoints.circuits(&open);
         let before = std::mem::replace(outage, fleet.is_outage());
-        self.deliverer.metrics.outage.set(i64::from(*outage));
+        self.deliverer.metrics.endpoints.outage.set(i64::from(*outage));
         let (failing, heard) = (fleet.failing, fleet.heard);
         match (before, *outage) {
             (false, true) => tracing::error!(

@@ -24,6 +24,7 @@ pub mod event_types;
 pub mod config;
 
 pub mod store;
+pub mod sampler;
 pub mod send;
 pub mod metrics;
 pub mod health;

@@ -30,7 +30,7 @@ pub fn start(log: &Log) -> Option<LogLevel> {
     let text = match log.format {
         LogFormat::Auto => terminal,
         LogFormat::Text => true,
-        LogFormat::Json => false,
+        LogFormat::Json | LogFormat::Journald => false,
     };
     let started = if text {
         let colours = terminal && std::env::var_os("NO_COLOR").is_none();

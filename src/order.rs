@@ -39,7 +39,7 @@ impl OrderLoop {
                     wait
                 }
                 Err(error) => {
-                    self.deliverer.metrics.db_errors.inc();
+                    self.deliverer.metrics.database.failed(&error);
                     backoff.log("order", &error);
                     backoff.pause()
                 }

@@ -76,7 +76,7 @@ impl Outcome {
     }
 
     /// The name in SQL and metrics.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Success => "success",
             Self::Http2xx => "http_2xx",
@@ -139,6 +139,8 @@ pub struct Reply {
     pub error: Option<String>,
     /// The address that answered.
     pub remote_addr: Option<String>,
+    /// Whether more of the body arrived than is kept.
+    pub truncated: bool,
     /// What the receiver asks for besides.
     pub directive: Option<Directive>,
     /// What a `Retry-After` header of a 429 or 503 asked for.
@@ -158,6 +160,7 @@ impl Reply {
             status: None,
             headers: None,
             body: Bytes::new(),
+            truncated: false,
             error: Some(error.into()),
             remote_addr: None,
             directive: None,

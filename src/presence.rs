@@ -96,6 +96,9 @@ impl PresenceLoop {
             let others = self.deliverer.lanes().take_other_holders(id);
             self.deliverer.give_back(others).await;
         }
+        if before.is_some() {
+            self.deliverer.metrics.database.reconnects.inc();
+        }
         failpoint!("presence.joined"?);
         // The database may be another than before, with fewer changes than were seen.
         in_time(RECONCILE, self.catalogue.reload()).await?;
@@ -148,6 +151,7 @@ impl PresenceLoop {
             // Without one the other half ends, and this with it.
             heard.changed().await.ok();
             let alive = *heard.borrow_and_update();
+            self.deliverer.metrics.process.daemons(alive);
             self.catalogue.share_among(usize::try_from(alive).unwrap_or(1)).await?;
             if joined.elapsed() >= SETTLED {
                 self.bury(presence).await?;
@@ -173,7 +177,7 @@ impl PresenceLoop {
         let released = released?;
         if released > 0 {
             tracing::warn!(released, "released leases of transactions that were in doubt");
-            self.deliverer.metrics.released_leases.inc_by(released);
+            self.deliverer.metrics.attempts.released_leases.inc_by(released);
             self.deliverer.room.notify_one();
         }
         Ok(())
@@ -186,7 +190,7 @@ impl PresenceLoop {
         if buried.dead > 0 {
             tracing::warn!(released = buried.released, "took over the leases of a dead daemon");
             let released = u64::try_from(buried.released).unwrap_or(0);
-            self.deliverer.metrics.released_leases.inc_by(released);
+            self.deliverer.metrics.attempts.released_leases.inc_by(released);
         }
         Ok(())
     }

@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::decide::Verdict;
 use crate::deliver::{Deliverer, Ended};
-use crate::endpoint::{EndpointKey, Endpoints};
+use crate::endpoint::EndpointKey;
 use crate::event::Lease;
 use crate::health::{Beat, Health};
-use crate::metrics::EndpointMetrics;
+use crate::metrics::endpoints::EndpointMetrics;
 use crate::outcome::{Directive, Reply};
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -79,7 +79,7 @@ impl Recorder {
         }
         for (lease, why) in without_event {
             self.insist("cancel", || self.store.cancel_without_event(lease, &why)).await;
-            self.count(&self.deliverer.endpoints(), lease, |endpoint| endpoint.cancelled());
+            self.count(lease, EndpointMetrics::cancelled);
         }
         for waiter in flushed {
             // It may have given up.
@@ -91,7 +91,7 @@ impl Recorder {
     /// delivery would have the same number.
     async fn release(&self, unsent: &[(Lease, Duration)]) {
         if let Err(error) = self.store.release(unsent).await {
-            self.deliverer.metrics.db_errors.inc();
+            self.deliverer.metrics.database.failed(&error);
             self.deliverer.in_doubt.store(true, Ordering::Relaxed);
             tracing::warn!(%error, "cannot give leases back; they are compared soon");
         }
@@ -128,8 +128,8 @@ impl Recorder {
     /// The deliveries that were still ours; `None` when the database refuses a value of theirs,
     /// which it would do again.
     async fn store_attempts(&self, attempts: &[Attempt]) -> Option<Vec<(i64, EndpointKey)>> {
-        let store = &self.store;
-        self.insist("record", || async move {
+        let (store, began) = (&self.store, Instant::now());
+        let stored = self.insist("record", || async move {
             match store.record(attempts).await {
                 Ok(ours) => Ok(Some(ours)),
                 Err(error) if error.is_of_a_row() => {
@@ -138,8 +138,10 @@ impl Recorder {
                 }
                 Err(error) => Err(error),
             }
-        })
-        .await
+        });
+        let stored = stored.await;
+        self.deliverer.metrics.pipeline.record.done(began.elapsed(), attempts.len());
+        stored
     }
 
     /// What follows once the outcomes are in the database.
@@ -147,6 +149,7 @@ impl Recorder {
         let ours: HashSet<(i64, EndpointKey)> = ours.into_iter().collect();
         // As they were when the attempts were made: one that is disabled below is counted too.
         let endpoints = self.deliverer.endpoints();
+        let metrics = &self.deliverer.metrics.attempts;
         let mut ended_in_order = Vec::new();
         for attempt in attempts {
             let Attempt { lease, reply, verdict, .. } = attempt;
@@ -155,7 +158,7 @@ impl Recorder {
                 self.disable(*lease, reply).await;
             }
             if !ours.contains(&(lease.event_seq, lease.endpoint)) {
-                self.deliverer.metrics.lost_leases.inc();
+                metrics.lost_leases.inc();
                 tracing::info!(?lease, outcome = reply.outcome.as_str(), "the lease was lost");
                 continue;
             }
@@ -164,13 +167,15 @@ impl Recorder {
             }
             match verdict {
                 Verdict::Delivered | Verdict::Gone { delivered: true } => {
-                    self.count(&endpoints, *lease, |endpoint| endpoint.delivered());
+                    self.count(*lease, EndpointMetrics::delivered);
+                    metrics.delivered(attempt.since_wanted, lease.attempt);
                     if endpoints.ready(lease.endpoint).is_some_and(|it| it.auto_paused) {
                         self.resume(*lease).await;
                     }
                 }
                 Verdict::Exhausted | Verdict::Gone { delivered: false } => {
-                    self.count(&endpoints, *lease, |endpoint| endpoint.exhausted());
+                    self.count(*lease, EndpointMetrics::exhausted);
+                    metrics.exhausted(lease.attempt);
                 }
                 Verdict::Retry { after, .. } => {
                     // Counted from when it was recorded, as the database does: a claim that came
@@ -200,9 +205,9 @@ impl Recorder {
         self.insist("disable", || self.store.disable_endpoint(lease.endpoint, reason)).await;
     }
 
-    fn count(&self, endpoints: &Endpoints, lease: Lease, count: impl Fn(&EndpointMetrics)) {
-        if let Some(endpoint) = endpoints.ready(lease.endpoint) {
-            count(&self.deliverer.metrics.endpoint(&endpoint.name));
+    fn count(&self, lease: Lease, count: impl Fn(&EndpointMetrics)) {
+        if let Some(endpoint) = self.deliverer.metrics.endpoint(lease.endpoint) {
+            count(&endpoint);
         }
     }
 
@@ -220,7 +225,7 @@ impl Recorder {
                 }
                 Err(error) => {
                     self.health.beat(Beat::Record);
-                    self.deliverer.metrics.db_errors.inc();
+                    self.deliverer.metrics.database.failed(&error);
                     backoff.log(what, &error);
                     if backoff.is_persistent() {
                         self.health.failing(Beat::Record, &error);

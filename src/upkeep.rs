@@ -48,7 +48,7 @@ impl Upkeep {
                     expiry.map_or(ROUND, |expiry| expiry.min(ROUND))
                 }
                 Err(error) => {
-                    self.deliverer.metrics.db_errors.inc();
+                    self.deliverer.metrics.database.failed(&error);
                     backoff.log("upkeep", &error);
                     backoff.pause().min(AGAIN)
                 }

@@ -111,7 +111,7 @@ impl Watcher {
         let fresh = match global.load() {
             Ok(fresh) => fresh,
             Err(failure) => {
-                self.metrics.reload_ok.set(0);
+                self.metrics.process.reload_failed();
                 for problem in failure.message.lines() {
                     tracing::error!(problem, "the configuration was not reloaded");
                 }
@@ -144,7 +144,7 @@ impl Watcher {
         let admin = crate::config::Admin { listen: admin.listen, ..fresh_config.admin };
         let config = Config { database, admin, delivery, ..fresh_config };
         // The daemon may still refuse a part of it, and says so in the same metric.
-        self.metrics.reload_ok.set(1);
+        self.metrics.process.reloaded();
         self.changes.send_replace(Arc::new(config.clone()));
         self.loaded = Loaded { config, ..fresh };
     }

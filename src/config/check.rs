@@ -27,12 +27,14 @@ pub(super) fn check(
     let events = checker.events();
     let retention = checker.retention();
     let shutdown = checker.shutdown();
+    let metrics = checker.metrics();
     let log = checker.log();
     let Checker { mut problems, mut warnings, unready, mut settings, .. } = checker;
     let config = || {
         let (database, admin, delivery) = (database?, admin?, delivery?);
         let (secrets, events, retention) = (secrets?, events?, retention?);
-        let (shutdown, log, profiles) = (shutdown?, log?, layers.profiles.clone());
+        let (shutdown, metrics, log) = (shutdown?, metrics?, log?);
+        let profiles = layers.profiles.clone();
         Some(Config {
             database,
             admin,
@@ -41,6 +43,7 @@ pub(super) fn check(
             events,
             retention,
             shutdown,
+            metrics,
             log,
             profiles,
         })

@@ -36,7 +36,7 @@ const fn reloaded(key: Key) -> Key {
 }
 
 /// All keys.
-pub const KEYS: [Key; 27] = [
+pub const KEYS: [Key; 28] = [
     secret(
         "database.url",
         "libpq URL or key=value list; else DATABASE_URL, else PGHOST and its relatives",
@@ -88,7 +88,12 @@ pub const KEYS: [Key; 27] = [
     live("retention.events", "30d", "how long finished events are kept"),
     live("retention.attempts", "30d", "how long the history of attempts is kept"),
     live("shutdown.grace", "30s", "how long requests in flight may take to end at shutdown"),
-    fixed("log.format", "auto", "auto, text or json"),
+    live(
+        "metrics.max_endpoints",
+        "500",
+        "endpoints that metrics tell apart; the others share endpoint=\"_other\"",
+    ),
+    fixed("log.format", "auto", "auto, text, json or journald"),
     live("log.level", "info", "level, or directives such as info,outboxd=debug"),
 ];
 

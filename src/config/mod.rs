@@ -63,6 +63,8 @@ pub struct Config {
     pub retention: Retention,
     /// Stopping.
     pub shutdown: Shutdown,
+    /// The metrics.
+    pub metrics: Metrics,
     /// The log.
     pub log: Log,
     /// The wire profiles, those of the file besides those built in.
@@ -150,6 +152,13 @@ pub struct Shutdown {
     pub grace: Duration,
 }
 
+/// `metrics.*`
+#[derive(Clone, Copy, Debug)]
+pub struct Metrics {
+    /// Endpoints that have a label of their own.
+    pub max_endpoints: usize,
+}
+
 /// `log.*`
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -162,12 +171,14 @@ pub struct Log {
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Text on a terminal, JSON elsewhere.
+    /// Text on a terminal, the journal's own under systemd, JSON elsewhere.
     Auto,
     /// Text.
     Text,
     /// One JSON object a line.
     Json,
+    /// Fields, over the socket of systemd's journal.
+    Journald,
 }
 
 impl fmt::Display for LogFormat {
@@ -176,6 +187,7 @@ impl fmt::Display for LogFormat {
             LogFormat::Auto => "auto",
             LogFormat::Text => "text",
             LogFormat::Json => "json",
+            LogFormat::Journald => "journald",
         })
     }
 }

@@ -12,7 +12,7 @@ use super::files::read_text;
 use super::problem::Origin;
 use super::values::{self, NONE};
 use super::{
-    Database, Delivery, Events, LEASE_MARGIN, Log, Retention, Shutdown, Validate, duration,
+    Database, Delivery, Events, LEASE_MARGIN, Log, Metrics, Retention, Shutdown, Validate, duration,
 };
 use crate::guard::AllowRule;
 use crate::retry::Schedule;
@@ -20,6 +20,7 @@ use crate::retry::Schedule;
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 const POOL_SIZE: RangeInclusive<usize> = 1..=100;
+const MAX_ENDPOINTS: RangeInclusive<usize> = 0..=100_000;
 const MAX_IN_FLIGHT: RangeInclusive<usize> = 1..=65_536;
 /// From what a receiver on the same host may need, to what still ends within a lease.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(300);
@@ -172,6 +173,10 @@ impl Checker<'_> {
         Some(Shutdown { grace: self.duration("shutdown.grace", &GRACE)? })
     }
 
+    pub(super) fn metrics(&mut self) -> Option<Metrics> {
+        Some(Metrics { max_endpoints: self.count("metrics.max_endpoints", &MAX_ENDPOINTS)? })
+    }
+
     pub(super) fn log(&mut self) -> Option<Log> {
         let format = self.read("log.format", values::log_format, |format| format.to_string());
         let level = self.read("log.level", values::log_level, String::clone);
@@ -285,7 +290,7 @@ mod tests {
             ("retention.events = '0s'", "from 1s to 3650d"),
             ("shutdown.grace = '2h'", "from 0s to 1h"),
             ("log.level = 'inof'", "write one of off, error"),
-            ("log.format = 'xml'", "auto, text or json"),
+            ("log.format = 'xml'", "auto, text, json or journald"),
             ("events.validate = 'strict'", "off, warn or reject"),
             ("events.validate = true", "not a text"),
             ("admin.listen = ':9464'", "IP address and port"),

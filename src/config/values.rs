@@ -161,7 +161,8 @@ pub(super) fn log_format(value: &ValueKind) -> Result<LogFormat, String> {
         "auto" => Ok(LogFormat::Auto),
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
-        _ => Err("write auto, text or json".to_owned()),
+        "journald" => Ok(LogFormat::Journald),
+        _ => Err("write auto, text, json or journald".to_owned()),
     }
 }
 

@@ -106,7 +106,7 @@ impl Reload {
             match keys::missing(&self.store, &fresh.secrets.keyring).await {
                 Ok(None) => return fresh,
                 Ok(Some(missing)) => {
-                    self.deliverer.metrics.reload_ok.set(0);
+                    self.deliverer.metrics.process.reload_failed();
                     tracing::error!("the master keys stay as they were: {missing}");
                     return Arc::new(Config { secrets: current, ..(*fresh).clone() });
                 }

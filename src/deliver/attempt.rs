@@ -7,7 +7,7 @@ use super::{Deliverer, Ended, unsent};
 use crate::breaker::{Heard, Sign};
 use crate::config::{Config, LEASE_MARGIN};
 use crate::decide::{Pacing, Progress, Verdict, decide};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, EndpointKey};
 use crate::event::{Event, Job};
 use crate::outcome::{Directive, Outcome, Reply};
 use crate::profile::{Rendered, Unsatisfied};
@@ -17,6 +17,8 @@ use crate::store::record::Attempt;
 
 /// Left of a lease when its request is due to be over: time to record the outcome.
 const RECORDING: Duration = Duration::from_secs(5);
+/// A first attempt that comes so soon has not waited for its endpoint.
+const PROMPT: Duration = Duration::from_secs(1);
 /// The type of the event that reports a delivery as given up.
 const EXHAUSTED: &str = "outboxd.delivery.exhausted";
 
@@ -64,7 +66,7 @@ impl Deliverer {
                 self.request(job, endpoint, Err(why), timeout, config).await
             }
             Err(Unloaded::Failed(error)) => {
-                self.metrics.db_errors.inc();
+                self.metrics.database.failed(&error);
                 tracing::warn!(event_id = job.event.id, %error, "cannot load the payload");
                 unsent(job)
             }
@@ -83,14 +85,15 @@ impl Deliverer {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall_ms = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
         let started = Instant::now();
-        let rendered = match payload {
+        let rendered = match &payload {
             Ok(payload) => endpoint.render(event, payload, started, wall_ms),
-            Err(why) => Err(Unsatisfied::Payload(why)),
+            Err(why) => Err(Unsatisfied::Payload(why.clone())),
         };
         let sent = rendered.is_ok();
+        let wanted = Duration::from_micros(event.wanted_us.max(0).unsigned_abs());
+        let waited = wall.saturating_sub(wanted);
         if job.attempt == 1 {
-            let since_created = wall.as_micros() as f64 - event.created_us as f64;
-            self.metrics.first_attempt_delay.observe((since_created / 1e6).max(0.0));
+            self.count_first(job.endpoint, waited, payload.map_or(0, <[u8]>::len), started);
         }
         let reply = match rendered {
             Ok(rendered) => self.send(endpoint, rendered, timeout).await,
@@ -105,8 +108,10 @@ impl Deliverer {
             },
         };
         let duration = started.elapsed();
-        self.metrics.endpoint(&endpoint.name).attempt(reply.outcome);
-        self.metrics.attempt_took(reply.outcome, duration);
+        if let Some(counters) = self.metrics.endpoint(job.endpoint) {
+            counters.attempt(reply.outcome);
+        }
+        self.metrics.attempts.ended(reply.outcome, duration, reply.truncated);
         let schedule = endpoint.retry.as_ref().unwrap_or(&config.delivery.retry);
         let verdict = self.verdict(&reply, job, endpoint, config);
         let heard = Sign::of(&reply).filter(|_| sent).map(|sign| Heard {
@@ -116,8 +121,26 @@ impl Deliverer {
         });
         self.note(job, endpoint, &reply, verdict);
         let (lease, report) = (job.lease(), self.is_reported(event, verdict));
-        let attempt = Attempt { lease, started, duration, reply, verdict, heard, report };
+        let since_wanted = waited + duration;
+        let attempt =
+            Attempt { lease, started, duration, since_wanted, reply, verdict, heard, report };
         Ended::Attempted(Box::new(attempt))
+    }
+
+    /// Counts a first attempt: its delay, unless the delivery waited for its endpoint.
+    fn count_first(&self, key: EndpointKey, waited: Duration, bytes: usize, now: Instant) {
+        let attempts = &self.metrics.attempts;
+        attempts.payload_bytes.observe(bytes as f64);
+        // A short wait is nobody's fault, and the common case needs no look at the lanes.
+        let is_held_back = waited > PROMPT && {
+            let since = now.checked_sub(waited).unwrap_or(now);
+            self.lanes().was_held_back(key, since) || self.endpoints().is_ordered(key)
+        };
+        if is_held_back {
+            attempts.first_held.inc();
+        } else {
+            attempts.first_delay.observe(waited.as_secs_f64());
+        }
     }
 
     /// Whether somebody wants to know that a delivery of the event was given up.

@@ -5,6 +5,7 @@
 
 mod lane;
 mod slots;
+mod standing;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -76,6 +77,8 @@ pub struct Lanes {
     queued_bytes: usize,
     open: bool,
     suspended: bool,
+    /// Whether endpoints have been taken over.
+    adapted: bool,
 }
 
 impl Lanes {
@@ -89,6 +92,7 @@ impl Lanes {
             queued_bytes: 0,
             open: true,
             suspended: false,
+            adapted: false,
         }
     }
 
@@ -105,9 +109,13 @@ impl Lanes {
         let mut seen = HashSet::new();
         for endpoint in ready {
             seen.insert(endpoint.key);
+            let is_new = !self.lanes.contains_key(&endpoint.key);
             let lane = self.lanes.entry(endpoint.key).or_insert_with(|| Lane::new(&limits));
             lane.adapt(endpoint, &limits, now);
+            // It was paused until now, unless it is the daemon that begins.
+            lane.note_held_back(is_new && self.adapted, now);
         }
+        self.adapted = true;
         self.lanes.retain(|key, lane| {
             lane.ready = seen.contains(key);
             lane.due = lane.due.filter(|_| lane.ready);
@@ -115,7 +123,8 @@ impl Lanes {
         });
     }
 
-    fn has_space(&self) -> bool {
+    /// Whether there is room for more in memory, whoever it is for.
+    pub fn has_space(&self) -> bool {
         let full = self.queued >= MAX_QUEUED || self.queued_bytes >= MAX_QUEUED_BYTES;
         self.open && !self.suspended && !full
     }
@@ -127,6 +136,7 @@ impl Lanes {
         }
         let left = MAX_QUEUED - self.queued;
         let Some(lane) = self.lanes.get_mut(&key).filter(|lane| lane.ready) else { return 0 };
+        lane.note_held_back(lane.is_full(now), now);
         // As with slots: never more than are left over for another.
         let granted = wanted.min(lane.room(now)).min(left.saturating_sub(lane.held()));
         lane.reserved += granted;
@@ -181,6 +191,7 @@ impl Lanes {
         } else {
             lane.queue.push_back(job);
         }
+        lane.note_held_back(lane.is_full(now), now);
         self.count_busy(key);
         self.give_turn(key, now);
         Ok(())
@@ -213,6 +224,7 @@ impl Lanes {
                 continue;
             }
             if !lane.admit(now) {
+                lane.note_held_back(true, now);
                 self.give_turn(key, now);
                 continue;
             }
@@ -229,7 +241,9 @@ impl Lanes {
     /// Puts a lane at the end of its rotation, unless it waits in one or has nothing to start.
     fn give_turn(&mut self, key: EndpointKey, now: Instant) {
         let Some(lane) = self.lanes.get_mut(&key) else { return };
-        if lane.turn.is_none() && lane.can_start(now) {
+        let can_start = lane.can_start(now);
+        lane.note_held_back(!can_start && !lane.queue.is_empty(), now);
+        if lane.turn.is_none() && can_start {
             lane.turn = Some(lane.speed);
             let speed = lane.speed;
             self.slots.rotation(speed).push_back(key);
@@ -335,15 +349,6 @@ impl Lanes {
     /// Requests under way.
     pub fn in_flight(&self) -> usize {
         self.slots.in_flight()
-    }
-
-    /// How the endpoints that were sent to lately fare.
-    pub fn fleet(&self, now: Instant) -> Fleet {
-        let heard = self.lanes.values().filter_map(|lane| lane.breaker.is_failing(now));
-        heard.fold(Fleet::default(), |fleet, failing| Fleet {
-            failing: fleet.failing + usize::from(failing),
-            heard: fleet.heard + 1,
-        })
     }
 
     /// Every lease that is queued or in flight.

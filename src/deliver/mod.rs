@@ -134,8 +134,9 @@ impl Deliverer {
     /// Takes over endpoints and limits, and tells the metrics.
     pub fn adapt(&self, endpoints: Arc<Endpoints>, instances: usize) {
         let limits = limits(&self.config(), instances);
-        self.metrics.limit(limits.max_in_flight);
-        self.metrics.endpoints(endpoints.states());
+        self.metrics.pipeline.limit(limits.max_in_flight);
+        let most = self.config().metrics.max_endpoints;
+        self.metrics.endpoints.show(endpoints.states(), most);
         let ready = endpoints.all_ready().map(|endpoint| &**endpoint);
         self.lanes().adapt(limits, ready, Instant::now());
         *self.endpoints.write().unwrap_or_else(PoisonError::into_inner) = endpoints;
@@ -180,9 +181,9 @@ impl Deliverer {
         let mut next = Some(first);
         while let Some(job) = next {
             let lease = job.lease();
-            self.metrics.in_flight.inc();
+            self.metrics.pipeline.in_flight.inc();
             let ended = self.attempt(job).await;
-            self.metrics.in_flight.dec();
+            self.metrics.pipeline.in_flight.dec();
             let heard = match &ended {
                 Ended::Attempted(attempt) => attempt.heard,
                 _ => None,
@@ -207,9 +208,8 @@ impl Deliverer {
 
     fn tell(&self, key: EndpointKey, change: Change) {
         let Some(endpoint) = self.endpoints().ready(key).cloned() else { return };
-        let (endpoint, open) = (&endpoint.name, change == Change::Opened);
-        self.metrics.circuit(endpoint, open);
-        if open {
+        let endpoint = &endpoint.name;
+        if change == Change::Opened {
             tracing::warn!(
                 endpoint,
                 "circuit opened: nothing but failures; probed until it is well"

@@ -29,7 +29,7 @@ impl Deliverer {
         match promoted {
             Ok(promoted) => self.note_promoted(&promoted.endpoints),
             Err(error) => {
-                self.metrics.db_errors.inc();
+                self.metrics.database.failed(&error);
                 tracing::warn!(%error, "cannot let go what is next of its key; it waits a little");
             }
         }

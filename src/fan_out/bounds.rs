@@ -119,7 +119,7 @@ impl FloorLoop {
                 match self.look(&mut floor, full).await {
                     Ok(()) => backoff.reset(),
                     Err(error) => {
-                        self.deliverer.metrics.db_errors.inc();
+                        self.deliverer.metrics.database.failed(&error);
                         backoff.log("fan-out floor", &error);
                     }
                 }

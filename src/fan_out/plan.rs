@@ -25,6 +25,8 @@ pub(super) struct Plan {
     /// The endpoints of those that wait in the database, and for how long at least.
     pub spilled: Vec<(EndpointKey, Duration)>,
     pub unmatched: u64,
+    /// The endpoints that had no room for one, once for each.
+    pub throttled: Vec<EndpointKey>,
     /// What the schemas said of the events.
     pub findings: Findings,
 }
@@ -36,6 +38,7 @@ impl FanOut {
         let mut found: Vec<EndpointKey> = Vec::new();
         let now = Instant::now();
         let mut lanes = self.deliverer.lanes();
+        let has_space = lanes.has_space();
         for (index, Taken { event, target, wait, key: order }) in taken.iter().enumerate() {
             match target {
                 Some(target) => {
@@ -67,6 +70,9 @@ impl FanOut {
                 if leased {
                     plan.leased.push(Leased { index, endpoint: *key, ahead: target.is_some() });
                 } else if !ordered {
+                    if may_lease && has_space {
+                        plan.throttled.push(*key);
+                    }
                     plan.spilled.push((*key, *wait));
                 }
             }

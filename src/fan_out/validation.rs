@@ -9,7 +9,7 @@ use super::FanOut;
 use crate::config::Validate;
 use crate::event_types::Schema;
 use crate::health::Beat;
-use crate::metrics::Metrics;
+use crate::metrics::pipeline::Pipeline;
 use crate::store::error::StoreError;
 use crate::store::fan_out::{Batch, Taken};
 
@@ -120,7 +120,7 @@ async fn check_apart(schema: &Arc<Schema>, payload: &Bytes) -> Result<(), String
 
 impl Reports {
     /// Counts what was found in a batch that is committed, and logs an example of it.
-    pub(super) fn note(&mut self, findings: &Findings, metrics: &Metrics) {
+    pub(super) fn note(&mut self, findings: &Findings, metrics: &Pipeline) {
         let Some(first) = findings.invalid.first() else { return };
         let (counter, what) = if findings.held_back {
             (&metrics.invalid_rejected, "event does not match its schema; it is in quarantine")
@@ -143,6 +143,7 @@ impl Reports {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Metrics;
 
     fn findings(count: i64, held_back: bool) -> Findings {
         let invalid = |seq| Invalid {
@@ -157,17 +158,18 @@ mod tests {
     #[test]
     fn everything_is_counted_and_the_log_hears_of_it_now_and_then() {
         let (metrics, mut reports) = (Metrics::new(), Reports::default());
-        reports.note(&Findings::default(), &metrics);
+        let metrics = &metrics.pipeline;
+        reports.note(&Findings::default(), metrics);
         assert!(reports.last.is_none());
-        reports.note(&findings(3, false), &metrics);
+        reports.note(&findings(3, false), metrics);
         let first = reports.last;
         assert!(first.is_some());
-        reports.note(&findings(2, true), &metrics);
-        reports.note(&findings(4, true), &metrics);
+        reports.note(&findings(2, true), metrics);
+        reports.note(&findings(4, true), metrics);
         assert_eq!((metrics.invalid_warned.get(), metrics.invalid_rejected.get()), (3, 6));
         assert_eq!((reports.last, reports.untold), (first, 6), "the log has heard once");
         reports.last = reports.last.and_then(|last| last.checked_sub(LOG_EVERY));
-        reports.note(&findings(1, true), &metrics);
+        reports.note(&findings(1, true), metrics);
         assert_eq!(reports.untold, 0);
     }
 }

@@ -28,6 +28,7 @@ fn event(id: &str, tenant: Option<&str>, created_ms: i64) -> Event {
         event_type: "commission.approved".to_owned(),
         tenant: tenant.map(str::to_owned),
         live: true,
+        wanted_us: 0,
         created_us: created_ms * 1000,
         payload: None,
     }

@@ -61,6 +61,7 @@ impl Profile {
             event_type: "conversion.created".to_owned(),
             tenant: Some("acme".to_owned()),
             live: true,
+            wanted_us: 0,
             created_us: 0,
             payload: None,
         };

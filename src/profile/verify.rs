@@ -194,6 +194,7 @@ impl Request<'_> {
             event_type: text(Field::Type).unwrap_or_default(),
             tenant: text(Field::Tenant),
             live: self.known.get(&Field::Live) == Some(&"true"),
+            wanted_us: 0,
             created_us: created(Field::CreatedUnixMs, 1_000)
                 .or(written.map(|ms| ms * 1_000))
                 .or(created(Field::CreatedUnix, 1_000_000))

@@ -36,9 +36,10 @@ pub(super) async fn read(
     let mut reply = judge(response.status().as_u16(), &headers, success, unix_seconds());
     reply.remote_addr = response.remote_addr().map(|address| address.to_string());
     let until = deadline.min(Instant::now() + BODY_TIMEOUT);
-    let (body, cut) = read_body(response, until, confidential).await;
+    let (body, truncated, cut) = read_body(response, until, confidential).await;
     failpoint!("send.after_body");
     reply.body = body;
+    reply.truncated = truncated;
     if let Some(cut) = cut {
         reply.error = Some(match reply.error {
             Some(error) => format!("{error}; {cut}"),
@@ -72,6 +73,7 @@ pub fn judge(status: u16, headers: &HeaderMap, success: &Statuses, now: i64) -> 
         status: Some(status),
         headers: Some(headers_to_json(headers)),
         body: Bytes::new(),
+        truncated: false,
         error: explain(outcome, status, headers),
         remote_addr: None,
         directive: directive.and_then(|value| Directive::parse(value.as_bytes())),
@@ -81,12 +83,12 @@ pub fn judge(status: u16, headers: &HeaderMap, success: &Statuses, now: i64) -> 
     }
 }
 
-/// The first bytes of the body, and why it was not read to its end, if that was not its length.
+/// The first bytes of the body, whether more came, and why it was not read to its end, if that was not its length.
 async fn read_body(
     mut response: Response,
     until: Instant,
     confidential: &Confidential,
-) -> (Bytes, Option<String>) {
+) -> (Bytes, bool, Option<String>) {
     // Nothing confidential may be left because only half of it fits.
     let longest = confidential.longest();
     let mut body = Body { beyond: longest, ..Body::default() };
@@ -107,6 +109,7 @@ async fn read_body(
             Err(error) => break Some(format!("the body was cut short: {}", describe(&error))),
         }
     };
+    let truncated = body.read > REPLY_KEPT;
     let body = body.kept();
     let is_full = body.len() == REPLY_KEPT + longest;
     let mut body = match confidential.redacted(&body) {
@@ -118,7 +121,7 @@ async fn read_body(
         body.truncate(body.len().saturating_sub(longest.saturating_sub(1)));
     }
     body.truncate(REPLY_KEPT);
-    (body, cut)
+    (body, truncated, cut)
 }
 
 /// A body that arrives in pieces, and what is kept of it.

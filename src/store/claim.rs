@@ -47,7 +47,7 @@ pub enum Loaded {
     Gone,
 }
 
-/// An event from the columns `id`, `type`, `tenant`, `live`, `created_us`, `payload`, the first of
+/// An event from the columns `id`, `type`, `tenant`, `live`, `created_us`, `wanted_us`, `payload`, the first of
 /// them at this place; `None` where there is none.
 pub(super) fn read_event(
     row: &Row,
@@ -62,7 +62,8 @@ pub(super) fn read_event(
         tenant: row.try_get(first + 2)?,
         live: row.try_get(first + 3)?,
         created_us: row.try_get(first + 4)?,
-        payload: read_payload(row, first + 5)?,
+        wanted_us: row.try_get(first + 5)?,
+        payload: read_payload(row, first + 6)?,
     }))
 }
 

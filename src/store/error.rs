@@ -24,7 +24,78 @@ pub enum StoreError {
     Unfit(String),
 }
 
+/// Kinds of failures, as the metrics tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The connection was lost or refused.
+    Connection,
+    /// It took too long.
+    Timeout,
+    /// No connection of the pool came free, or none could be made in time.
+    Pool,
+    /// Somebody else had a lock, or a deadlock was broken.
+    Conflict,
+    /// The server takes no writes.
+    ReadOnly,
+    /// Disk, memory or connections of the server are used up.
+    Resources,
+    /// A right is missing, or the password is wrong.
+    Privilege,
+    /// A value, or something stored, is at fault.
+    Data,
+    /// Anything else.
+    Other,
+}
+
+impl Kind {
+    /// Their names, in order.
+    pub const NAMES: [&'static str; 9] = [
+        "connection",
+        "timeout",
+        "pool",
+        "conflict",
+        "read_only",
+        "resources",
+        "privilege",
+        "data",
+        "other",
+    ];
+
+    /// By SQLSTATE, class first (PostgreSQL manual, appendix A).
+    fn of_code(code: &str) -> Self {
+        match code {
+            "57014" => Self::Timeout,
+            "55P03" => Self::Conflict,
+            "25006" => Self::ReadOnly,
+            "42501" => Self::Privilege,
+            "57P01" | "57P02" | "57P03" => Self::Connection,
+            _ => match &code[..2.min(code.len())] {
+                "08" => Self::Connection,
+                "40" => Self::Conflict,
+                "53" | "54" | "58" => Self::Resources,
+                "28" => Self::Privilege,
+                "22" | "23" | "XX" => Self::Data,
+                _ => Self::Other,
+            },
+        }
+    }
+}
+
 impl StoreError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Pool(_) => Kind::Pool,
+            Self::Silent(_) => Kind::Timeout,
+            Self::Tls(_) | Self::Unfit(_) => Kind::Other,
+            Self::Database(error) => match error.code() {
+                Some(code) => Kind::of_code(code.code()),
+                None if self.is_of_a_row() => Kind::Data,
+                None => Kind::Connection,
+            },
+        }
+    }
+
     /// The SQLSTATE, where the server gave one.
     pub fn code(&self) -> Option<&SqlState> {
         match self {
@@ -152,5 +223,31 @@ impl From<PoolError> for StoreError {
             ),
             other => Self::Pool(other.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_told_apart_by_their_code() {
+        for (code, kind) in [
+            ("57014", "timeout"),
+            ("57P01", "connection"),
+            ("08006", "connection"),
+            ("40P01", "conflict"),
+            ("55P03", "conflict"),
+            ("25006", "read_only"),
+            ("53100", "resources"),
+            ("42501", "privilege"),
+            ("28P01", "privilege"),
+            ("22P05", "data"),
+            ("42P01", "other"),
+        ] {
+            assert_eq!(Kind::NAMES[Kind::of_code(code) as usize], kind, "{code}");
+        }
+        assert_eq!(StoreError::Silent(Duration::ZERO).kind(), Kind::Timeout);
+        assert_eq!(Kind::NAMES[Kind::Other as usize], "other");
     }
 }

@@ -77,7 +77,7 @@ pub struct NewDeliveries {
 impl Store {
     /// The revision of the endpoints, and whether an event waits that is not below the number `from`.
     pub async fn peek_events(&self, from: i64) -> Result<(i64, bool), StoreError> {
-        let client = self.pool.get().await?;
+        let client = self.connection().await?;
         let sql = include_str!("../../sql/fan_out_peek.sql");
         let params: [Param<'_>; 1] = [(&from, Type::INT8)];
         let row = match answered(WORK.limit, client.query_typed_one(sql, &params)).await {
@@ -132,6 +132,7 @@ fn read_taken(row: &Row) -> Option<Result<Taken, tokio_postgres::Error>> {
             tenant: row.try_get(5)?,
             live: row.try_get(6)?,
             created_us: row.try_get(8)?,
+            wanted_us: row.try_get(12)?,
             payload: read_payload(row, 10)?,
         };
         Ok(Some(Taken {

@@ -37,7 +37,8 @@ pub mod set_aside;
 pub mod sweep;
 mod tls;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use futures_util::future::join;
@@ -109,7 +110,12 @@ pub struct Store {
     pool: Pool,
     connector: Connector,
     connection: ConnectionString,
+    /// Told how long somebody waited for a connection.
+    on_wait: Option<Arc<OnWait>>,
 }
+
+/// What is told of waits for a connection.
+type OnWait = dyn Fn(Duration) + Send + Sync;
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -133,7 +139,23 @@ impl Store {
             .create_timeout(Some(connector.limit()))
             .build()
             .map_err(|error| StoreError::Pool(error.to_string()))?;
-        Ok(Self { pool, connector, connection: connection.clone() })
+        Ok(Self { pool, connector, connection: connection.clone(), on_wait: None })
+    }
+
+    /// The same, and tells how long each wait for a connection was.
+    #[must_use]
+    pub fn telling_waits(self, on_wait: impl Fn(Duration) + Send + Sync + 'static) -> Self {
+        Self { on_wait: Some(Arc::new(on_wait)), ..self }
+    }
+
+    /// A connection of the pool.
+    async fn connection(&self) -> Result<Object, StoreError> {
+        let asked = Instant::now();
+        let connection = self.pool.get().await;
+        if let Some(on_wait) = &self.on_wait {
+            on_wait(asked.elapsed());
+        }
+        Ok(connection?)
     }
 
     /// A connection of its own, outside the pool.
@@ -164,7 +186,7 @@ impl Store {
     }
 
     async fn begin(&self, opening: Opening) -> Result<Transaction, StoreError> {
-        let client = self.pool.get().await?;
+        let client = self.connection().await?;
         let Opening { sql, limit } = opening;
         Ok(Transaction { client: Some(client), opening: Some(sql), limit })
     }

@@ -24,6 +24,8 @@ pub struct Attempt {
     pub started: Instant,
     /// How long it took.
     pub duration: Duration,
+    /// From when its event was wanted to its end.
+    pub since_wanted: Duration,
     /// What came of it.
     pub reply: Reply,
     /// What follows.

@@ -68,8 +68,8 @@ impl Transaction {
         let rows = self.query(include_str!("../../sql/event_read.sql"), &params).await;
         let read = rows.and_then(|rows| match rows.first() {
             Some(row) => {
-                row.try_get::<_, Option<i32>>(6)?;
-                row.try_get::<_, Option<i64>>(7)?;
+                row.try_get::<_, Option<i32>>(7)?;
+                row.try_get::<_, Option<i64>>(8)?;
                 Ok(read_event(row, seq, 0).map(drop)?)
             }
             // Gone: there is nothing to read, and a batch leaves it out.

@@ -14,6 +14,8 @@ pub struct Swept {
     pub looked: i64,
     /// Of these, those past their retention; deleted unless something points at them.
     pub old: i64,
+    /// How many were deleted.
+    pub gone: i64,
     /// The last that was looked at.
     pub last_seq: i64,
 }
@@ -38,7 +40,12 @@ impl Store {
             [(&after, Type::INT8), (&keep_us, Type::INT8), (&limit, Type::INT8)];
         let rows = self.work(include_str!("../../sql/sweep_events.sql"), &params).await?;
         let row = &rows[0];
-        Ok(Swept { looked: row.try_get(0)?, old: row.try_get(1)?, last_seq: row.try_get(2)? })
+        Ok(Swept {
+            looked: row.try_get(0)?,
+            old: row.try_get(1)?,
+            last_seq: row.try_get(2)?,
+            gone: row.try_get(3)?,
+        })
     }
 
     /// Deletes a batch of secrets that have expired. Returns how many.

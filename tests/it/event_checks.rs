@@ -147,7 +147,7 @@ async fn the_gauge_of_quarantine_counts_events_that_are_there() {
         .await;
     let config = harness::load(&database.url, &[]);
     let store = Store::new(&config.database.url, 1).expect("a pool");
-    assert_eq!(store.sample().await.expect("a sample").quarantined, 2);
+    assert_eq!(store.sample_server().await.expect("a sample").quarantined, 2);
     database.execute("DELETE FROM outbox.events WHERE id = 'gone'").await;
-    assert_eq!(store.sample().await.expect("a sample").quarantined, 1);
+    assert_eq!(store.sample_server().await.expect("a sample").quarantined, 1);
 }

@@ -65,6 +65,8 @@ mod tls;
 mod zoo;
 /// What the service manager is told, and when.
 mod service;
+/// What the metrics say, of the database and of endpoints, and that their document is current.
+mod metrics;
 /// Who gets an answer from the admin listener, and what slow and foreign clients come to.
 mod admin;
 /// Where requests never go: forbidden addresses, ports and headers, through any gate.

@@ -232,7 +232,11 @@ async fn metrics_and_health_answer() {
         r#"outboxd_deliveries_finished_total{endpoint="one",result="delivered"} 1"#,
         "outboxd_first_attempt_delay_seconds_count 1",
         "outboxd_inflight_requests 0",
-        concat!(r#"outboxd_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
+        concat!(
+            r#"outboxd_build_info{revision="unknown",version=""#,
+            env!("CARGO_PKG_VERSION"),
+            r#""} 1"#
+        ),
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }

@@ -120,6 +120,7 @@ mod tests {
             event_type: "a.b".to_owned(),
             tenant: Some("acme".to_owned()),
             live: true,
+            wanted_us: 0,
             created_us: 1_705_761_000_123_000,
             payload: None,
         };

@@ -46,6 +46,8 @@ pub(super) struct Lane {
     pub due: Option<Instant>,
     /// Whether it waits in a rotation, and in which.
     pub turn: Option<Speed>,
+    /// When it was last at a limit of its own: circuit, requests at once, pace.
+    pub held_back_at: Option<Instant>,
     /// Whether its endpoint may be sent to; without it nothing more is leased for it.
     pub ready: bool,
     /// Whether it is among the busy ones.
@@ -66,6 +68,7 @@ impl Lane {
             breaker: Breaker::new(limits.pause_scale),
             due: None,
             turn: None,
+            held_back_at: None,
             ready: true,
             counted: false,
         }
@@ -101,14 +104,31 @@ impl Lane {
 
     /// How many more deliveries may be leased for it.
     pub fn room(&self, now: Instant) -> usize {
+        self.capacity(now).saturating_sub(self.held())
+    }
+
+    /// Whether it has as many deliveries as may be leased for it.
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.queue.len() + self.flights.len() >= self.capacity(now)
+    }
+
+    /// Notes that it is at a limit of its own, if it is.
+    pub fn note_held_back(&mut self, is_held_back: bool, now: Instant) {
+        if is_held_back {
+            self.held_back_at = Some(now);
+        }
+    }
+
+    /// How many deliveries may be leased for it in all.
+    fn capacity(&self, now: Instant) -> usize {
         let at_once = self.allowance(now);
         if at_once == 0 || self.breaker.is_open() {
-            return at_once.saturating_sub(self.held());
+            return at_once;
         }
         if let Some(pace) = &self.pace {
             // What is leased must not grow old while it waits for its pace.
             let paced = (pace.rate * HORIZON.as_secs_f64()).ceil() as usize;
-            return paced.max(1).saturating_sub(self.held());
+            return paced.max(1);
         }
         let ahead = match (self.speed, self.mean_seconds) {
             (Speed::Quick, Some(seconds)) => {
@@ -118,7 +138,7 @@ impl Lane {
             _ => at_once,
         };
         let queue = ahead.clamp(at_once, MAX_QUEUE.max(at_once));
-        (at_once + queue).saturating_sub(self.held())
+        at_once + queue
     }
 
     /// When work that waits in the database can be leased.
@@ -168,6 +188,7 @@ impl Lane {
     /// A request is over; what was heard of the receiver, if anything.
     pub fn finished(&mut self, lease: Lease, heard: Option<Heard>, now: Instant) -> Option<Change> {
         let in_flight = self.flights.len();
+        self.note_held_back(self.breaker.is_open(), now);
         if let Some(at) = self.flights.iter().position(|flight| flight.lease == lease) {
             self.flights.remove(at);
         }

@@ -44,6 +44,7 @@ fn job(key: EndpointKey, seq: i64) -> Job {
         event_type: "a".into(),
         tenant: None,
         live: true,
+        wanted_us: 0,
         created_us: 0,
         payload: Some("{}".into()),
     };

@@ -205,7 +205,7 @@ async fn a_database_that_can_read_no_event_at_all_is_waited_for_and_nothing_is_s
     }
     destroy_payloads(&database).await;
     let daemon = TestDaemon::start(&database).await;
-    let metric = "outboxd_db_errors_total";
+    let metric = "outboxd_db_errors_total{kind=\"data\"}";
     let failing = async {
         while !daemon.get("/metrics").await.1.lines().any(|line| {
             line.strip_prefix(metric)
