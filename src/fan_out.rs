@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::catalogue::Catalogue;
 use crate::deliver::Deliverer;
+use crate::endpoint::EndpointKey;
 use crate::event::Job;
 use crate::health::{Beat, Health};
 use crate::metrics::pipeline::Wakeup;
@@ -35,12 +36,14 @@ const BATCH_DELIVERIES: usize = 20_000;
 /// Most payload bytes of one transaction, or the next ones are smaller.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// The pause while events arrive.
-const BUSY: Duration = Duration::from_millis(2);
+const BUSY: Duration = Duration::from_millis(1);
 /// How much longer the pause gets when nothing came: from the shortest to the longest in 2 s, so that
 /// a steady trickle finds the daemon awake.
 const SLOWER: f64 = 1.05;
 /// The longest pause.
 const IDLE: Duration = Duration::from_millis(100);
+/// How often it is looked whether an endpoint has room again.
+const ROOM: Duration = Duration::from_millis(2);
 /// How often the watchdog hears of a loop that has nothing to do.
 const BEAT: Duration = Duration::from_secs(5);
 
@@ -97,7 +100,7 @@ enum Turn {
 struct Pace {
     part: Part,
     limit: i64,
-    /// Nothing came last time: look before taking.
+    /// Likely nothing waits: to look costs less than to take nothing.
     idle: bool,
     /// After a conflict with a replay: create without leasing.
     unleased: bool,
@@ -138,10 +141,15 @@ impl Pace {
     }
 
     /// The next batch may be larger than this one, or has to be smaller.
-    fn adapt(&mut self, bytes: usize) {
+    fn adapt(&mut self, bytes: usize, spilled: bool) {
         let most = self.part.batch();
-        self.limit = if bytes > BATCH_BYTES { self.limit / 2 } else { self.limit * 2 };
-        self.limit = self.limit.clamp(1, most);
+        if bytes > BATCH_BYTES {
+            self.limit = (self.limit / 2).max(1);
+        } else if spilled && self.part == Part::Backlog && self.limit > BATCH_EVENTS {
+            self.limit = (self.limit / 2).max(BATCH_EVENTS);
+        } else {
+            self.limit = (self.limit * 2).min(most);
+        }
     }
 }
 
@@ -264,8 +272,9 @@ impl FanOut {
         // Endpoints committed before an event are matched with it: the batch tells the revision of
         // the snapshot that it was read in.
         let endpoints = self.catalogue.at_least_of(&mut batch).await?;
-        pace.idle = batch.taken.is_empty();
-        if pace.idle {
+        let full = batch.taken.len() as i64 == limit;
+        pace.idle = !full;
+        if batch.taken.is_empty() {
             batch.abandon().await?;
             self.end(pace.part, bounds, backlog);
             return Ok(Turn::Empty);
@@ -273,12 +282,12 @@ impl FanOut {
         // Of all that leave the queue, those without a delivery and those held back too: others may
         // wait for them.
         let keys = if endpoints.any_ordered() { batch.keys() } else { Vec::new() };
-        let full = batch.taken.len() as i64 == limit;
-        if pace.part == Part::Front {
-            bounds.courtesy.others(began);
-            if full && limit > 1 {
+        match pace.part {
+            Part::Front if full && limit > 1 => {
                 bounds.found_backlog(batch.newest.unwrap_or(0));
             }
+            Part::Front => bounds.courtesy.others(began),
+            Part::Backlog => {}
         }
         let findings = self.validate(&mut batch, pace.part.beat()).await?;
         let mut plan = self.plan(&endpoints, &batch.taken, pace.unleased);
@@ -289,7 +298,8 @@ impl FanOut {
             batch.abandon().await?;
             return Ok(Turn::Full(Duration::ZERO));
         }
-        pace.adapt(batch.bytes());
+        let full_lane = plan.throttled.last().copied();
+        pace.adapt(batch.bytes(), full_lane.is_some());
         failpoint!("fan_out.before_commit");
         let spilled = plan.spilled.len() as f64 / plan.new.event_seq.len().max(1) as f64;
         self.finish(batch, plan, pace, (holder, asked)).await?;
@@ -297,15 +307,25 @@ impl FanOut {
         match full {
             true if pace.part == Part::Backlog => {
                 let took = began.elapsed();
-                // What finds no room in memory is claimed later at more cost: there is no hurry.
-                let pause = took.mul_f64(spilled) + bounds.courtesy.pause(took, began);
-                Ok(Turn::Full(pause))
+                if let Some(key) = full_lane {
+                    self.await_room(key, took.mul_f64(spilled)).await;
+                }
+                Ok(Turn::Full(bounds.courtesy.pause(took, began)))
             }
             true => Ok(Turn::Full(Duration::ZERO)),
             false => {
                 self.end(pace.part, bounds, backlog);
                 Ok(Turn::Some)
             }
+        }
+    }
+
+    /// What finds no room in memory is claimed later, at more cost: waits until the endpoint has some
+    /// again, but no longer than this, for others wait too.
+    async fn await_room(&self, key: EndpointKey, most: Duration) {
+        let until = Instant::now() + most;
+        while Instant::now() < until && !self.deliverer.lanes().has_room(key, Instant::now()) {
+            tokio::time::sleep(ROOM).await;
         }
     }
 
