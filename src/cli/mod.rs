@@ -21,6 +21,7 @@ mod profiles;
 mod run;
 mod secrets;
 mod stats;
+mod top;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -91,6 +92,8 @@ enum Command {
     Profiles(profiles::Command),
     /// How deliveries stand, by endpoint
     Stats(stats::Args),
+    /// How deliveries stand, live: rates, success, lag, the worst endpoints
+    Top(top::Args),
     /// Check the signature of a captured request, and say which part is wrong
     Verify(verify::Args),
     /// A throwaway receiver that prints and verifies what arrives
@@ -205,6 +208,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Deliveries(command) => deliveries::run(&global, command).await,
         Command::Profiles(command) => profiles::run(&global, command),
         Command::Stats(args) => stats::run(&global, args).await,
+        Command::Top(args) => top::run(&global, args).await,
         Command::Verify(args) => verify::run(&global, args).await,
         Command::Listen(args) => listen::run(&global, args).await,
         Command::Completions(args) => generate::completions(args, Cli::command()),

@@ -37,10 +37,12 @@ pub async fn run(global: &Global, _args: Args) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     let metrics = daemon.metrics();
     let watcher = Watcher { loaded, level, changes: changes_in, metrics };
-    tokio::select! {
+    let outcome = tokio::select! {
         outcome = daemon.run(stop.clone()) => outcome.map_err(failure),
         never = watcher.watch(global, signals, stop.clone()) => match never {},
-    }
+    };
+    log::finish();
+    outcome
 }
 
 fn failure(error: DaemonError) -> Failure {

@@ -61,6 +61,10 @@ mod verifiers;
 mod tls;
 /// Hostile receivers, all at once, and what each of them comes to.
 mod zoo;
+/// What top and stats show of how deliveries stand.
+mod top;
+/// What the daemon logs, as text, as JSON and in the journal, and how much of it.
+mod log;
 /// What the metrics say, of the database and of endpoints, and that their document is current.
 mod metrics;
 /// Who gets an answer from the admin listener, and what slow and foreign clients come to.
