@@ -22,6 +22,7 @@ use crate::fan_out::FanOut;
 use crate::fleet::FleetLoop;
 use crate::guard::Policy;
 use crate::health::Health;
+use crate::log;
 use crate::metrics::Metrics;
 use crate::order::OrderLoop;
 use crate::presence::PresenceLoop;
@@ -252,6 +253,7 @@ async fn feed(health: Arc<Health>) {
             systemd::alive();
         }
         systemd::status(&health.status());
+        log::report_left_out();
         tokio::time::sleep(every).await;
     }
 }

@@ -125,7 +125,8 @@ impl Recorder {
         let mut ours = self.store_attempts(&single).await;
         if ours.is_none() {
             let lease = single[0].lease;
-            tracing::error!(?lease, "the reply could not be stored, and was left out");
+            let endpoint = self.deliverer.metrics.endpoints.name(lease.endpoint);
+            tracing::error!(endpoint, ?lease, "the reply could not be stored, and was left out");
             single = single.map(|attempt| attempt.without_reply("the reply could not be stored"));
             ours = self.store_attempts(&single).await;
         }
@@ -166,7 +167,9 @@ impl Recorder {
             }
             if !ours.contains(&(lease.event_seq, lease.endpoint)) {
                 metrics.lost_leases.inc();
-                tracing::info!(?lease, outcome = reply.outcome.as_str(), "the lease was lost");
+                let endpoint = self.deliverer.metrics.endpoints.name(lease.endpoint);
+                let outcome = reply.outcome.as_str();
+                tracing::info!(endpoint, ?lease, outcome, "the lease was lost");
                 continue;
             }
             if !matches!(verdict, Verdict::Retry { .. }) && endpoints.is_ordered(lease.endpoint) {

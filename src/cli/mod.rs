@@ -23,6 +23,7 @@ mod profiles;
 mod run;
 mod secrets;
 mod stats;
+mod top;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -96,6 +97,8 @@ enum Command {
     Profiles(profiles::Command),
     /// How deliveries stand, by endpoint
     Stats(stats::Args),
+    /// How deliveries stand, live: rates, success, lag, the worst endpoints
+    Top(top::Args),
     /// Measure how fast it is here, beside the bare HTTP client
     Bench(bench::Args),
     /// A process of a benchmark
@@ -231,6 +234,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Deliveries(command) => deliveries::run(&global, command).await,
         Command::Profiles(command) => profiles::run(&global, command),
         Command::Stats(args) => stats::run(&global, args).await,
+        Command::Top(args) => top::run(&global, args).await,
         Command::Bench(args) => bench::run(&global, args).await,
         // Played before there is a runtime.
         Command::BenchPart(_) => Ok(()),

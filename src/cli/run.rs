@@ -38,10 +38,12 @@ pub async fn run(global: &Global, _args: Args) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     let (metrics, health) = (daemon.metrics(), daemon.health());
     let watcher = Watcher { loaded, level, changes: changes_in, metrics, health };
-    tokio::select! {
+    let outcome = tokio::select! {
         outcome = daemon.run(stop.clone()) => outcome.map_err(failure),
         never = watcher.watch(global, signals, stop.clone()) => match never {},
-    }
+    };
+    log::finish();
+    outcome
 }
 
 fn failure(error: DaemonError) -> Failure {

@@ -29,6 +29,7 @@ pub mod instance;
 pub mod manage;
 
 pub mod migrate;
+pub mod overview;
 pub mod promote;
 pub mod record;
 pub mod sample;

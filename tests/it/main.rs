@@ -65,6 +65,10 @@ mod tls;
 mod zoo;
 /// What the service manager is told, and when.
 mod service;
+/// What top and stats show of how deliveries stand.
+mod top;
+/// What the daemon logs, as text, as JSON and in the journal, and how much of it.
+mod log;
 /// What the metrics say, of the database and of endpoints, and that their document is current.
 mod metrics;
 /// Who gets an answer from the admin listener, and what slow and foreign clients come to.
