@@ -120,8 +120,8 @@ fn percent(ratio: Option<f64>) -> String {
 /// A number in few characters.
 fn count(number: i64) -> String {
     match number {
-        ..10_000 => number.to_string(),
-        10_000..1_000_000 => format!("{}k", number / 1_000),
+        ..=9_999 => number.to_string(),
+        10_000..=999_999 => format!("{}k", number / 1_000),
         _ => format!("{:.1}M", number as f64 / 1e6),
     }
 }
