@@ -15,6 +15,8 @@ SELECT r.revision, (SELECT max(seq) FROM outbox.queue WHERE seq >= $3) AS newest
        -- The stored size first: a large payload is not read only to be measured.
        CASE WHEN pg_column_size(e.payload) <= $2 AND octet_length(e.payload::text) <= $2
             THEN e.payload::text END AS payload, e.key,
-       (extract(epoch FROM greatest(e.created_at, e.inserted_at, e.deliver_after)) * 1000000)::bigint AS wanted_us
+       -- Times further ahead do not fit.
+       (extract(epoch FROM least(greatest(e.created_at, e.inserted_at, e.deliver_after), timestamptz '9999-01-01 00:00:00Z'))
+        * 1000000)::bigint AS wanted_us
 FROM outbox.endpoint_revision r
 LEFT JOIN (taken JOIN outbox.events e USING (seq)) ON true
