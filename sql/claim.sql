@@ -27,7 +27,8 @@ WITH due AS MATERIALIZED (
 )
 SELECT l.event_seq, l.endpoint, l.attempt, l.failures, e.id, e.type, e.tenant, e.live,
        (extract(epoch FROM e.created_at) * 1000000)::bigint AS created_us,
-       (extract(epoch FROM greatest(e.created_at, e.inserted_at, e.deliver_after)) * 1000000)::bigint AS wanted_us,
+       (extract(epoch FROM least(greatest(e.created_at, e.inserted_at, e.deliver_after), timestamptz '9999-01-01 00:00:00Z'))
+        * 1000000)::bigint AS wanted_us,
        -- The stored size first: a large payload is not read only to be measured.
        CASE WHEN pg_column_size(e.payload) <= $5 AND octet_length(e.payload::text) <= $5
             THEN e.payload::text END AS payload
