@@ -3,11 +3,11 @@
 # Where rustup puts cargo, for shells that do not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help demo build test trust check clean
+.PHONY: help demo build test trust check package try-package clean
 
 help: ## List what can be made
 	@echo 'usage: make TARGET'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## See it work, on a throwaway database; more with ARGS="--forever"
 	@scripts/install-deps
@@ -25,6 +25,14 @@ trust: ## The long runs behind docs/guarantees.md; fewer with ARGS="kills --slic
 
 check: ## Format, lints, documentation and the systemd unit, without tests
 	@scripts/check
+
+package: ## Build the Debian package
+	@scripts/install-deps
+	@scripts/package
+
+try-package: ## Install, run, break, upgrade and remove it in a container with systemd, as root
+	@scripts/install-deps
+	@scripts/try-package
 
 clean: ## Remove everything that was built
 	@cargo clean

@@ -1,7 +1,7 @@
 -- fan_out_take: takes a batch of events off the queue, and reads the revision of the endpoints in
 -- the same snapshot. Always at least one row; the event columns are null when nothing waits.
 -- $1 bigint: most events; $2 int: largest payload in bytes to bring along
--- $3 bigint: take none below this seq, so that a backlog can be passed by
+-- $3 bigint: take none below this seq: past what is gone, or past a backlog
 -- Serves itself from queue_pkey and events_pkey.
 WITH taken AS (
     DELETE FROM outbox.queue q
@@ -9,12 +9,14 @@ WITH taken AS (
         SELECT seq FROM outbox.queue WHERE seq >= $3 ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED))
     RETURNING q.seq
 )
-SELECT r.revision, (SELECT max(seq) FROM outbox.queue) AS newest, e.seq, e.id, e.type, e.tenant, e.live, e.target,
+SELECT r.revision, (SELECT max(seq) FROM outbox.queue WHERE seq >= $3) AS newest, e.seq, e.id, e.type, e.tenant, e.live, e.target,
        (extract(epoch FROM e.created_at) * 1000000)::bigint AS created_us,
        (extract(epoch FROM e.deliver_after - statement_timestamp()) * 1000000)::bigint AS wait_us,
        -- The stored size first: a large payload is not read only to be measured.
        CASE WHEN pg_column_size(e.payload) <= $2 AND octet_length(e.payload::text) <= $2
             THEN e.payload::text END AS payload, e.key,
-       (extract(epoch FROM greatest(e.created_at, e.inserted_at, e.deliver_after)) * 1000000)::bigint AS wanted_us
+       -- Times further ahead do not fit.
+       (extract(epoch FROM least(greatest(e.created_at, e.inserted_at, e.deliver_after), timestamptz '9999-01-01 00:00:00Z'))
+        * 1000000)::bigint AS wanted_us
 FROM outbox.endpoint_revision r
 LEFT JOIN (taken JOIN outbox.events e USING (seq)) ON true

@@ -9,7 +9,7 @@ WITH needed (object, privilege, columns) AS (
     ('outbox.secrets', 'UPDATE', '{secret,public_key,created_at,expires_at}'),
     ('outbox.endpoint_revision', 'SELECT', NULL), ('outbox.signing_secrets', 'SELECT', NULL),
     ('outbox.work', 'SELECT', NULL), ('outbox.work', 'INSERT', NULL), ('outbox.work', 'UPDATE', NULL),
-    ('outbox.work', 'DELETE', NULL), ('outbox.history', 'INSERT', NULL), ('outbox.endpoint_minutes', 'SELECT', NULL),
+    ('outbox.work', 'DELETE', NULL), ('outbox.history', 'INSERT', NULL), ('outbox.history', 'SELECT', '{endpoint,result}'), ('outbox.endpoint_minutes', 'SELECT', NULL),
     ('outbox.endpoint_minutes', 'INSERT', NULL), ('outbox.endpoint_minutes', 'UPDATE', NULL),
     ('outbox.instances', 'SELECT', NULL), ('outbox.instances', 'INSERT', NULL), ('outbox.instances', 'UPDATE', NULL),
     ('outbox.instances', 'DELETE', NULL), ('outbox.event_types', 'SELECT', NULL),

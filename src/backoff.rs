@@ -1,8 +1,10 @@
 //! Waiting for the database: growing pauses, and a log that does not repeat itself.
 
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use crate::store::error::StoreError;
+use crate::store::error::{Kind, StoreError};
 
 const FIRST: Duration = Duration::from_millis(100);
 /// Short, for loops wait for one another when the database is back: all of it has to fit into seconds.
@@ -16,8 +18,10 @@ const REPEAT: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub struct Backoff {
     failures: u32,
-    logged: Option<(Instant, String)>,
 }
+
+/// What was logged lately, by whichever loop: what all of them meet is one thing.
+static LOGGED: Mutex<Vec<(Instant, String)>> = Mutex::new(Vec::new());
 
 impl Backoff {
     /// The next pause, with jitter so that daemons do not come back in step.
@@ -39,14 +43,18 @@ impl Backoff {
         }
     }
 
-    /// Logs a failure, once while it stays the same.
-    pub fn log(&mut self, what: &str, error: &StoreError) {
+    /// Logs a failure, once in a while as long as it stays the same, whoever meets it.
+    pub fn log(&self, what: &str, error: &StoreError) {
         let text = error.to_string();
-        let known =
-            self.logged.as_ref().is_some_and(|(at, last)| *last == text && at.elapsed() < REPEAT);
-        if !known {
+        // A database that is away is told in many words.
+        let is_away = matches!(error.kind(), Kind::Connection | Kind::Pool);
+        let subject = if is_away { String::new() } else { text.clone() };
+        let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
+        logged.retain(|(at, _)| at.elapsed() < REPEAT);
+        if !logged.iter().any(|(_, known)| *known == subject) {
+            logged.push((Instant::now(), subject));
+            drop(logged);
             tracing::warn!(error = text, "{what}: the database failed; trying again");
-            self.logged = Some((Instant::now(), text));
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::deliver::{Deliverer, Ended};
-use crate::endpoint::EndpointKey;
+use crate::endpoint::{EndpointKey, Endpoints};
 use crate::event::{Job, Lease};
 use crate::health::{Beat, Health};
 use crate::metrics::pipeline::Wakeup;
@@ -21,12 +21,32 @@ use crate::store::error::StoreError;
 const BATCH: usize = 1000;
 /// How often the database is asked what is due: for what other daemons and people left there.
 const PROBE: Duration = Duration::from_millis(500);
+/// How far ahead it is asked: until the next time, and some.
+const AHEAD: Duration = Duration::from_secs(1);
+/// How far back: what is written is due no earlier than that, but for a transaction that was open
+/// for longer.
+const BACK: Duration = Duration::from_secs(5);
+/// How often it is asked without such a limit, which under an old snapshot is work.
+const FULL_PROBE: Duration = Duration::from_secs(10);
+/// Further back than anything can be.
+const ALWAYS: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// The shortest pause between two claims, so that they become batches.
 const PAUSE: Duration = Duration::from_millis(2);
 /// The pause while an endpoint waits for its pace or its share.
 const PACED: Duration = Duration::from_millis(10);
 /// How often it is looked at how long requests have been under way.
 const AGE: Duration = Duration::from_millis(100);
+
+/// What the database was asked last.
+struct Probed {
+    at: Instant,
+    /// When it was asked for all that is due,
+    full_at: Instant,
+    /// of these endpoints,
+    endpoints: Arc<Endpoints>,
+    /// for this holder.
+    holder: i32,
+}
 
 /// What claiming works with.
 pub struct Claim {
@@ -44,7 +64,7 @@ impl Claim {
     /// Runs until it is stopped.
     pub async fn run(self, stop: CancellationToken) {
         let mut backoff = Backoff::default();
-        let mut probed: Option<Instant> = None;
+        let mut probed: Option<Probed> = None;
         let mut aged = Instant::now();
         let mut woken = Wakeup::Timer;
         while !stop.is_cancelled() {
@@ -57,7 +77,7 @@ impl Claim {
                     Ok(()) => {
                         backoff.reset();
                         self.health.works(Beat::Claim);
-                        self.next_wait(probed)
+                        self.next_wait(probed.as_ref())
                     }
                     Err(error) => {
                         self.deliverer.metrics.database.failed(&error);
@@ -83,19 +103,18 @@ impl Claim {
         }
     }
 
-    fn next_wait(&self, probed: Option<Instant>) -> Duration {
+    fn next_wait(&self, probed: Option<&Probed>) -> Duration {
         let lanes = self.deliverer.lanes();
-        let probe = PROBE.saturating_sub(probed.map_or(PROBE, |at| at.elapsed()));
+        let probe = PROBE.saturating_sub(probed.map_or(PROBE, |last| last.at.elapsed()));
         let due = lanes.next_due().map_or(probe, |at| at.saturating_duration_since(Instant::now()));
         let paced = if lanes.has_waiting() { PACED } else { probe };
         let age = if lanes.in_flight() > 0 { AGE } else { probe };
         probe.min(due).min(paced).min(age)
     }
 
-    async fn turn(&self, holder: i32, probed: &mut Option<Instant>) -> Result<(), StoreError> {
-        if probed.is_none_or(|at| at.elapsed() >= PROBE) {
-            self.probe().await?;
-            *probed = Some(Instant::now());
+    async fn turn(&self, holder: i32, probed: &mut Option<Probed>) -> Result<(), StoreError> {
+        if probed.as_ref().is_none_or(|last| last.at.elapsed() >= PROBE) {
+            *probed = Some(self.probe(probed.take(), holder).await?);
         }
         let granted = self.deliverer.lanes().reserve_due(Instant::now(), BATCH);
         if granted.is_empty() {
@@ -128,19 +147,29 @@ impl Claim {
         }
     }
 
-    async fn probe(&self) -> Result<(), StoreError> {
-        let endpoints = self.deliverer.endpoints();
+    /// Asks what is due. Endpoints that were not ready before, and leases of another holder, may have
+    /// been due for long.
+    async fn probe(&self, last: Option<Probed>, holder: i32) -> Result<Probed, StoreError> {
+        let (endpoints, now) = (self.deliverer.endpoints(), Instant::now());
+        let same = |last: &Probed| {
+            last.holder == holder
+                && Arc::ptr_eq(&last.endpoints, &endpoints)
+                && last.full_at.elapsed() < FULL_PROBE
+        };
+        let (back, full_at) = match last.filter(same) {
+            Some(last) => (BACK, last.full_at),
+            None => (ALWAYS, now),
+        };
         let keys: Vec<EndpointKey> = endpoints.all_ready().map(|endpoint| endpoint.key).collect();
-        if keys.is_empty() {
-            return Ok(());
+        if !keys.is_empty() {
+            let due = self.store.probe_due(&keys, back, AHEAD).await?;
+            let now = Instant::now();
+            let mut lanes = self.deliverer.lanes();
+            for (key, wait) in due {
+                lanes.note_due(key, now + wait);
+            }
         }
-        let due = self.store.probe_due(&keys).await?;
-        let now = Instant::now();
-        let mut lanes = self.deliverer.lanes();
-        for (key, wait) in due {
-            lanes.note_due(key, now + wait);
-        }
-        Ok(())
+        Ok(Probed { at: now, full_at, endpoints, holder })
     }
 
     /// Returns the room that was not used; where all was used, more is likely to wait.

@@ -1,5 +1,6 @@
 //! The daemon: builds everything from the configuration, starts the loops, and ends them in order.
 
+mod drain;
 mod keys;
 mod own;
 mod reload;
@@ -9,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, BindError, Bound};
@@ -17,11 +17,12 @@ use crate::backoff::Backoff;
 use crate::catalogue::Catalogue;
 use crate::claim::Claim;
 use crate::config::Config;
-use crate::deliver::{Deliverer, Ended, Parts};
+use crate::deliver::{Deliverer, Parts};
 use crate::fan_out::FanOut;
 use crate::fleet::FleetLoop;
 use crate::guard::Policy;
 use crate::health::Health;
+use crate::log;
 use crate::metrics::Metrics;
 use crate::order::OrderLoop;
 use crate::presence::PresenceLoop;
@@ -30,18 +31,15 @@ use crate::sampler::Sampler;
 use crate::send::{Sender, SenderError};
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::instance::{Identity, Presence};
+use crate::store::instance::Identity;
 use crate::sweep::Sweep;
 use crate::systemd;
 use crate::upkeep::Upkeep;
+use drain::Drain;
 use reload::Reload;
 
 pub(crate) use own::own_addresses;
 
-/// Time for the last outcomes to reach the database, after the grace.
-const LAST_WRITES: Duration = Duration::from_secs(5);
-/// How many times that is waited for at most.
-const LAST_STEPS: u32 = 6;
 /// How often the service manager is told what the daemon does.
 const STATUS: Duration = Duration::from_secs(10);
 
@@ -115,6 +113,11 @@ impl Daemon {
         self.metrics.clone()
     }
 
+    /// How it is.
+    pub fn health(&self) -> Arc<Health> {
+        self.health.clone()
+    }
+
     /// The configuration that it works with: the first, then what it has accepted of the changes.
     pub fn accepted(&self) -> watch::Receiver<Arc<Config>> {
         self.accepted.subscribe()
@@ -142,7 +145,6 @@ impl Daemon {
         );
         let admin_stop = CancellationToken::new();
         let admin_task = tokio::spawn(self.bound.serve(admin, admin_stop.clone()));
-        systemd::ready("waiting for the database");
         let feeder = tokio::spawn(feed(self.health.clone()));
         let fit = wait_until_fit(&self.store, &self.changes, &self.health, &stop).await;
         let outcome = match fit {
@@ -187,7 +189,8 @@ pub(crate) fn build_sender(config: &Config, own: &[SocketAddr]) -> Result<Sender
 }
 
 /// Waits for a database that can be worked on with the configuration, which is returned; none when
-/// stopped before.
+/// stopped before. The service manager hears that the daemon is up as soon as the database is fit,
+/// or away; of one that is wrong it does not, so that the start fails where it was asked for.
 async fn wait_until_fit(
     store: &Store,
     changes: &watch::Receiver<Arc<Config>>,
@@ -202,13 +205,17 @@ async fn wait_until_fit(
             Err(error) => Err(error),
         };
         match fit {
-            Ok(None) => return Ok(Some(config)),
+            Ok(None) => {
+                systemd::ready("delivering");
+                return Ok(Some(config));
+            }
             Ok(Some(missing)) => return Err(DaemonError::MasterKey(missing)),
             Err(error) if error.is_permanent() => {
                 return Err(DaemonError::Database { target: store.target(), error });
             }
             Err(error) => {
                 health.not_ready(format!("waiting for the database: {error}"));
+                systemd::ready(&health.status());
                 backoff.log("start", &error);
             }
         }
@@ -245,8 +252,8 @@ async fn feed(health: Arc<Health>) {
         if health.stuck().is_empty() {
             systemd::alive();
         }
-        let problem = health.problem();
-        systemd::status(problem.as_deref().unwrap_or("delivering"));
+        systemd::status(&health.status());
+        log::report_left_out();
         tokio::time::sleep(every).await;
     }
 }
@@ -341,64 +348,6 @@ impl Work {
         let grace = config.borrow().shutdown.grace;
         let drain = Drain { store, deliverer, ended, grace };
         drain.run(takers, recorder, presence).await;
-    }
-}
-
-/// The end: no new work, the requests under way end or are cut, outcomes are written, leases are
-/// given back.
-struct Drain {
-    store: Store,
-    deliverer: Arc<Deliverer>,
-    ended: mpsc::Sender<Ended>,
-    grace: Duration,
-}
-
-impl Drain {
-    async fn run(
-        self,
-        takers: [JoinHandle<()>; 8],
-        (recorder, last): (JoinHandle<()>, CancellationToken),
-        (presence, leave): (JoinHandle<Option<Presence>>, CancellationToken),
-    ) {
-        systemd::stopping(self.grace + LAST_WRITES * LAST_STEPS);
-        failpoint!("drain.begun");
-        let under_way = self.deliverer.lanes().in_flight();
-        tracing::info!(under_way, grace = ?self.grace, "draining");
-        let taken = async {
-            for taker in takers {
-                // A loop that panicked is logged by the runtime, and has nothing left to give.
-                taker.await.ok();
-            }
-        };
-        // A loop may hold a batch that is about to be submitted: it is closed after them.
-        tokio::time::timeout(LAST_WRITES, taken).await.ok();
-        let queued = self.deliverer.lanes().close();
-        for job in queued {
-            let unsent = Ended::Unsent(job.lease(), Duration::ZERO);
-            if self.ended.send_timeout(unsent, LAST_WRITES).await.is_err() {
-                break;
-            }
-        }
-        self.deliverer.requests.close();
-        failpoint!("drain.closed");
-        let drained = tokio::time::timeout(self.grace, self.deliverer.requests.wait()).await;
-        if drained.is_err() {
-            let cut = self.deliverer.lanes().in_flight();
-            tracing::warn!(cut, "the grace is over; requests are cut and will be repeated");
-            self.deliverer.abort.cancel();
-            tokio::time::timeout(LAST_WRITES, self.deliverer.requests.wait()).await.ok();
-        }
-        failpoint!("drain.requests_done");
-        last.cancel();
-        let written = tokio::time::timeout(LAST_WRITES, recorder).await.is_ok();
-        failpoint!("drain.recorded");
-        leave.cancel();
-        if let Ok(Ok(Some(presence))) = tokio::time::timeout(LAST_WRITES, presence).await
-            && written
-        {
-            // Without it the others find out by the lock.
-            tokio::time::timeout(LAST_WRITES, presence.leave(&self.store)).await.ok();
-        }
     }
 }
 

@@ -1,5 +1,8 @@
 //! The fan-out loop: committed events become deliveries, most of them sent at once.
 
+mod bounds;
+mod courtesy;
+mod plan;
 mod set_aside;
 mod validation;
 
@@ -12,28 +15,40 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::catalogue::Catalogue;
 use crate::deliver::Deliverer;
-use crate::endpoint::{EndpointKey, Endpoints};
+use crate::endpoint::EndpointKey;
 use crate::event::Job;
 use crate::health::{Beat, Health};
 use crate::metrics::pipeline::Wakeup;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::fan_out::{Batch, NewDeliveries, Taken};
-use validation::{Findings, Reports};
+use crate::store::fan_out::Batch;
+use bounds::{Bounds, FloorLoop};
+use courtesy::{Asked, BITE};
+use plan::{Leased, Plan};
+use validation::Reports;
 
 /// Most events of one transaction.
 const BATCH_EVENTS: i64 = 500;
+/// The same of a backlog, where nobody waits for the next batch.
+const BATCH_BACKLOG: i64 = 2000;
 /// Most deliveries of one transaction, unless a single event has more.
 const BATCH_DELIVERIES: usize = 20_000;
+/// Most payload bytes of one transaction, or the next ones are smaller.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// The pause while events arrive.
-const BUSY: Duration = Duration::from_millis(2);
+const BUSY: Duration = Duration::from_millis(1);
 /// How much longer the pause gets when nothing came: from the shortest to the longest in 2 s, so that
 /// a steady trickle finds the daemon awake.
 const SLOWER: f64 = 1.05;
 /// The longest pause.
 const IDLE: Duration = Duration::from_millis(100);
+/// How often it is looked whether an endpoint has room again.
+const ROOM: Duration = Duration::from_millis(2);
+/// How often the watchdog hears of a loop that has nothing to do.
+const BEAT: Duration = Duration::from_secs(5);
 
 /// What fan-out works with.
+#[derive(Clone)]
 pub struct FanOut {
     /// The database.
     pub store: Store,
@@ -45,10 +60,36 @@ pub struct FanOut {
     pub health: Arc<Health>,
 }
 
+/// What a loop of fan-out takes off the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// What has just come: small batches, soon.
+    Front,
+    /// What came in larger numbers than fit into one of those, a million events in one transaction
+    /// perhaps. It is worked off beside the front, which no longer sees it.
+    Backlog,
+}
+
+impl Part {
+    fn beat(self) -> Beat {
+        match self {
+            Self::Front => Beat::FanOut,
+            Self::Backlog => Beat::Backlog,
+        }
+    }
+
+    fn batch(self) -> i64 {
+        match self {
+            Self::Front => BATCH_EVENTS,
+            Self::Backlog => BATCH_BACKLOG,
+        }
+    }
+}
+
 /// What one turn found.
 enum Turn {
-    /// A full batch: more is waiting.
-    Full,
+    /// More is waiting; to be taken after this pause.
+    Full(Duration),
     /// Some events.
     Some,
     /// Nothing.
@@ -57,13 +98,10 @@ enum Turn {
 
 /// How the next batch is taken.
 struct Pace {
+    part: Part,
     limit: i64,
-    /// Nothing came last time: look before taking.
+    /// Likely nothing waits: to look costs less than to take nothing.
     idle: bool,
-    /// The highest number seen on the queue.
-    newest: i64,
-    /// The next batch is of what came after that.
-    fresh_next: bool,
     /// After a conflict with a replay: create without leasing.
     unleased: bool,
     /// The number from which the batch of this turn was taken.
@@ -75,16 +113,42 @@ struct Pace {
 }
 
 impl Pace {
-    fn new() -> Self {
+    fn new(part: Part) -> Self {
         Self {
-            limit: BATCH_EVENTS,
+            part,
+            limit: part.batch(),
             idle: true,
-            newest: 0,
-            fresh_next: false,
             unleased: false,
             from: 0,
             alone: None,
             reports: Reports::default(),
+        }
+    }
+
+    /// Most events of the next batch.
+    fn limit(&self, bounds: &Bounds) -> i64 {
+        match self.part {
+            Part::Backlog if bounds.courtesy.is_owed(Instant::now()) => self.limit.min(BITE),
+            _ => self.limit,
+        }
+    }
+
+    /// What was asked at this time has been answered.
+    fn answered(&self, bounds: &Bounds, asked: Asked, at: Instant) {
+        if self.part == Part::Front {
+            bounds.courtesy.answered(asked, at.elapsed(), bounds.backlog().is_some());
+        }
+    }
+
+    /// The next batch may be larger than this one, or has to be smaller.
+    fn adapt(&mut self, bytes: usize, spilled: bool) {
+        let most = self.part.batch();
+        if bytes > BATCH_BYTES {
+            self.limit = (self.limit / 2).max(1);
+        } else if spilled && self.part == Part::Backlog && self.limit > BATCH_EVENTS {
+            self.limit = (self.limit / 2).max(BATCH_EVENTS);
+        } else {
+            self.limit = (self.limit * 2).min(most);
         }
     }
 }
@@ -92,25 +156,57 @@ impl Pace {
 impl FanOut {
     /// Runs until it is stopped.
     pub async fn run(self, stop: CancellationToken) {
-        let mut pace = Pace::new();
+        let bounds = Arc::new(Bounds::default());
+        let floor = FloorLoop {
+            store: self.store.clone(),
+            deliverer: self.deliverer.clone(),
+            bounds: bounds.clone(),
+        };
+        let backlog = self.clone();
+        // Each a task of its own: their statements take time of several cores.
+        let tasks = [
+            tokio::spawn(floor.run(stop.clone())),
+            tokio::spawn({
+                let (bounds, stop) = (bounds.clone(), stop.clone());
+                async move { backlog.work(Part::Backlog, &bounds, &stop).await }
+            }),
+        ];
+        self.work(Part::Front, &bounds, &stop).await;
+        for task in tasks {
+            // What panicked is logged by the runtime, and has nothing left to give.
+            task.await.ok();
+        }
+    }
+
+    /// Takes one part of the queue until it is stopped.
+    async fn work(&self, part: Part, bounds: &Bounds, stop: &CancellationToken) {
+        let mut pace = Pace::new(part);
         let mut pause = BUSY;
         let mut backoff = Backoff::default();
         let mut woken = Wakeup::Poll;
         while !stop.is_cancelled() {
-            self.health.beat(Beat::FanOut);
+            self.health.beat(part.beat());
             self.deliverer.metrics.pipeline.woken(woken);
             woken = Wakeup::Poll;
+            if part == Part::Backlog && bounds.backlog().is_none() {
+                tokio::select! {
+                    () = bounds.found.notified() => {}
+                    () = tokio::time::sleep(BEAT) => {}
+                    () = stop.cancelled() => {}
+                }
+                continue;
+            }
             let holder = *self.deliverer.holder.borrow();
             let wait = match holder {
                 None => IDLE,
-                Some(holder) => match self.turn(&mut pace, holder).await {
+                Some(holder) => match self.turn(&mut pace, bounds, holder).await {
                     Ok(turn) => {
                         backoff.reset();
-                        self.health.works(Beat::FanOut);
+                        self.health.works(part.beat());
                         pause = match turn {
-                            Turn::Full => {
+                            Turn::Full(pause) => {
                                 woken = Wakeup::Batch;
-                                Duration::ZERO
+                                pause
                             }
                             Turn::Some => BUSY,
                             Turn::Empty => pause.max(BUSY).mul_f64(SLOWER).min(IDLE),
@@ -122,7 +218,7 @@ impl FanOut {
                         self.deliverer.metrics.database.failed(&error);
                         backoff.log("fan-out", &error);
                         if backoff.is_persistent() {
-                            self.health.failing(Beat::FanOut, &error);
+                            self.health.failing(part.beat(), &error);
                         }
                         match self.set_aside(&mut pace, &error).await {
                             true => BUSY,
@@ -141,115 +237,102 @@ impl FanOut {
         }
     }
 
-    async fn turn(&self, pace: &mut Pace, holder: i32) -> Result<Turn, StoreError> {
+    async fn turn(
+        &self,
+        pace: &mut Pace,
+        bounds: &Bounds,
+        holder: i32,
+    ) -> Result<Turn, StoreError> {
+        let began = Instant::now();
+        let backlog = bounds.backlog();
+        pace.from = match pace.part {
+            Part::Front => bounds.past_backlog(),
+            Part::Backlog => bounds.floor(),
+        };
+        pace.alone = None;
         if pace.idle {
-            let (revision, waiting) = self.store.peek_events().await?;
+            let (revision, waiting) = self.store.peek_events(pace.from).await?;
+            pace.answered(bounds, Asked::Peek, began);
             if !waiting {
                 self.catalogue.at_least(revision).await?;
+                self.end(pace.part, bounds, backlog);
                 return Ok(Turn::Empty);
             }
         }
         let _leasing = self.deliverer.leasing.read().await;
-        let fresh = std::mem::take(&mut pace.fresh_next);
-        pace.from = if fresh { pace.newest + 1 } else { 0 };
-        pace.alone = None;
         failpoint!("fan_out.before_take"?);
-        let began = Instant::now();
-        let mut batch = self.store.take_events(pace.limit, pace.from).await?;
+        let (limit, asked) = (pace.limit(bounds), Instant::now());
+        let mut batch = self.store.take_events(limit, pace.from).await?;
+        pace.answered(bounds, Asked::Take, asked);
         pace.alone = match &batch.taken[..] {
             [one] => Some(one.event.seq),
             _ => None,
         };
         failpoint!("fan_out.after_take"?);
-        pace.newest = pace.newest.max(batch.newest.unwrap_or(0));
         // Endpoints committed before an event are matched with it: the batch tells the revision of
         // the snapshot that it was read in.
         let endpoints = self.catalogue.at_least_of(&mut batch).await?;
+        let full = batch.taken.len() as i64 == limit;
+        pace.idle = !full;
         if batch.taken.is_empty() {
-            pace.idle = !fresh;
             batch.abandon().await?;
-            return Ok(if fresh { Turn::Full } else { Turn::Empty });
+            self.end(pace.part, bounds, backlog);
+            return Ok(Turn::Empty);
         }
-        pace.idle = false;
         // Of all that leave the queue, those without a delivery and those held back too: others may
         // wait for them.
         let keys = if endpoints.any_ordered() { batch.keys() } else { Vec::new() };
-        // Behind a backlog, every other batch is of what has come since: one large transaction
-        // does not hold up those after it.
-        let full = batch.taken.len() as i64 == pace.limit || fresh;
-        pace.fresh_next = full && !fresh;
-        let findings = self.validate(&mut batch).await?;
+        match pace.part {
+            Part::Front if full && limit > 1 => {
+                bounds.found_backlog(batch.newest.unwrap_or(0));
+            }
+            Part::Front => bounds.courtesy.others(began),
+            Part::Backlog => {}
+        }
+        let findings = self.validate(&mut batch, pace.part.beat()).await?;
         let mut plan = self.plan(&endpoints, &batch.taken, pace.unleased);
         plan.findings = findings;
         if plan.new.event_seq.len() > BATCH_DELIVERIES && pace.limit > 1 {
             pace.limit = (pace.limit / 2).max(1);
             self.take_back(&plan);
             batch.abandon().await?;
-            return Ok(Turn::Full);
+            return Ok(Turn::Full(Duration::ZERO));
         }
-        pace.limit = (pace.limit * 2).min(BATCH_EVENTS);
+        let full_lane = plan.throttled.last().copied();
+        pace.adapt(batch.bytes(), full_lane.is_some());
         failpoint!("fan_out.before_commit");
-        self.finish(batch, plan, pace, (holder, began)).await?;
+        let spilled = plan.spilled.len() as f64 / plan.new.event_seq.len().max(1) as f64;
+        self.finish(batch, plan, pace, (holder, asked)).await?;
         self.deliverer.promote_keys(&keys).await;
-        Ok(if full { Turn::Full } else { Turn::Some })
-    }
-
-    /// Who receives what, and for which deliveries there is room in memory.
-    fn plan(&self, endpoints: &Endpoints, taken: &[Taken], unleased: bool) -> Plan {
-        let mut plan = Plan::default();
-        let mut found: Vec<EndpointKey> = Vec::new();
-        let now = Instant::now();
-        let mut lanes = self.deliverer.lanes();
-        let has_space = lanes.has_space();
-        for (index, Taken { event, target, wait, key: order }) in taken.iter().enumerate() {
-            match target {
-                Some(target) => {
-                    found.clear();
-                    found.extend(Some(*target).filter(|key| endpoints.exists(*key)));
+        match full {
+            true if pace.part == Part::Backlog => {
+                let took = began.elapsed();
+                if let Some(key) = full_lane {
+                    self.await_room(key, took.mul_f64(spilled)).await;
                 }
-                None => {
-                    let tenant = event.tenant.as_deref();
-                    endpoints.matching(&event.event_type, tenant, event.live, &mut found);
-                }
+                Ok(Turn::Full(bounds.courtesy.pause(took, began)))
             }
-            if found.is_empty() {
-                plan.unmatched += 1;
-            }
-            for key in &found {
-                let ordered = order.is_some() && target.is_none() && endpoints.is_ordered(*key);
-                let may_lease =
-                    !unleased && !ordered && wait.is_zero() && endpoints.ready(*key).is_some();
-                let leased = may_lease
-                    && match target {
-                        Some(_) => lanes.reserve_ahead(*key),
-                        None => lanes.reserve(*key, 1, now) == 1,
-                    };
-                plan.new.event_seq.push(event.seq);
-                plan.new.endpoint.push(*key);
-                plan.new.leased.push(leased);
-                plan.new.wait_us.push(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX));
-                plan.new.ordered.push(ordered);
-                if leased {
-                    plan.leased.push(Leased { index, endpoint: *key, ahead: target.is_some() });
-                } else if !ordered {
-                    if may_lease && has_space {
-                        plan.throttled.push(*key);
-                    }
-                    plan.spilled.push((*key, *wait));
-                }
+            true => Ok(Turn::Full(Duration::ZERO)),
+            false => {
+                self.end(pace.part, bounds, backlog);
+                Ok(Turn::Some)
             }
         }
-        plan
     }
 
-    fn take_back(&self, plan: &Plan) {
-        let mut lanes = self.deliverer.lanes();
-        for leased in &plan.leased {
-            if leased.ahead {
-                lanes.unreserve_ahead(leased.endpoint);
-            } else {
-                lanes.unreserve(leased.endpoint, 1);
-            }
+    /// What finds no room in memory is claimed later, at more cost: waits until the endpoint has some
+    /// again, but no longer than this, for others wait too.
+    async fn await_room(&self, key: EndpointKey, most: Duration) {
+        let until = Instant::now() + most;
+        while Instant::now() < until && !self.deliverer.lanes().has_room(key, Instant::now()) {
+            tokio::time::sleep(ROOM).await;
+        }
+    }
+
+    /// There was no more of it than that.
+    fn end(&self, part: Part, bounds: &Bounds, backlog: Option<i64>) {
+        if let (Part::Backlog, Some(last)) = (part, backlog) {
+            bounds.ended_backlog(last);
         }
     }
 
@@ -306,41 +389,4 @@ impl FanOut {
         self.deliverer.submit(plan.leased.iter().map(job).collect()).await;
         Ok(())
     }
-
-    fn note_spilled(&self, spilled: &[(EndpointKey, Duration)]) {
-        if spilled.is_empty() {
-            return;
-        }
-        let now = Instant::now();
-        let mut lanes = self.deliverer.lanes();
-        for (key, wait) in spilled {
-            lanes.note_due(*key, now + *wait);
-        }
-        drop(lanes);
-        self.deliverer.room.notify_one();
-    }
-}
-
-/// A delivery of a batch that is sent at once.
-struct Leased {
-    /// Of the event in the batch.
-    index: usize,
-    endpoint: EndpointKey,
-    /// A test, which somebody waits for.
-    ahead: bool,
-}
-
-/// The deliveries of a batch.
-#[derive(Default)]
-struct Plan {
-    new: NewDeliveries,
-    /// Those that are sent at once.
-    leased: Vec<Leased>,
-    /// The endpoints of those that wait in the database, and for how long at least.
-    spilled: Vec<(EndpointKey, Duration)>,
-    unmatched: u64,
-    /// The endpoints that had no room for one, once for each.
-    throttled: Vec<EndpointKey>,
-    /// What the schemas said of the events.
-    findings: Findings,
 }

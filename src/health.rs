@@ -10,14 +10,20 @@ use std::time::{Duration, Instant};
 pub enum Beat {
     /// Events into deliveries.
     FanOut,
+    /// Events that came in large numbers, into deliveries.
+    Backlog,
     /// Due deliveries into requests.
     Claim,
     /// Outcomes into the database.
     Record,
 }
 
-const BEATS: [(Beat, &str); 3] =
-    [(Beat::FanOut, "fan-out"), (Beat::Claim, "claim"), (Beat::Record, "record")];
+const BEATS: [(Beat, &str); 4] = [
+    (Beat::FanOut, "fan-out"),
+    (Beat::Backlog, "fan-out of a backlog"),
+    (Beat::Claim, "claim"),
+    (Beat::Record, "record"),
+];
 
 /// A loop that has not turned for this long is stuck: every wait of theirs is shorter.
 const STUCK: Duration = Duration::from_secs(60);
@@ -26,10 +32,10 @@ const STUCK: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Health {
     started: Instant,
-    beats: [AtomicU64; 3],
+    beats: [AtomicU64; BEATS.len()],
     not_ready: Mutex<Option<String>>,
     /// What keeps a loop from its work.
-    failing: Mutex<[Option<String>; 3]>,
+    failing: Mutex<[Option<String>; BEATS.len()]>,
 }
 
 impl Health {
@@ -88,6 +94,11 @@ impl Health {
 
     fn set_failing(&self, which: Beat, why: Option<String>) {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)[which as usize] = why;
+    }
+
+    /// What the daemon does, in a line for people.
+    pub fn status(&self) -> String {
+        self.problem().unwrap_or_else(|| "delivering".to_owned())
     }
 
     /// Why deliveries cannot be made; `None` when they can.

@@ -47,4 +47,5 @@ pub mod admin;
 pub mod daemon;
 pub mod throwaway;
 pub mod demo;
+pub mod bench;
 pub mod cli;

@@ -98,6 +98,7 @@ impl PresenceLoop {
         }
         if before.is_some() {
             self.deliverer.metrics.database.reconnects.inc();
+            tracing::info!(instance = id, "the database is back");
         }
         failpoint!("presence.joined"?);
         // The database may be another than before, with fewer changes than were seen.

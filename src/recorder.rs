@@ -22,6 +22,10 @@ use crate::store::record::Attempt;
 
 /// Most outcomes of one transaction.
 const BATCH: usize = 1000;
+/// After a batch of at least so many, others are let gather for a moment: one transaction for them
+/// costs the database less than several, and nobody waits for a record that is one of many.
+const MANY: usize = 50;
+const GATHER: Duration = Duration::from_millis(5);
 /// Outcomes that may wait; when they are that many, requests wait too.
 pub const WAITING: usize = 4096;
 /// How often the watchdog hears of a loop that has nothing to do.
@@ -51,6 +55,9 @@ impl Recorder {
                         return;
                     }
                     self.record(std::mem::take(&mut waiting)).await;
+                    if received >= MANY && self.ended.len() < BATCH / 2 {
+                        tokio::time::sleep(GATHER).await;
+                    }
                 }
                 () = last.cancelled(), if !self.ended.is_closed() => self.ended.close(),
                 () = tokio::time::sleep(BEAT) => {}
@@ -118,7 +125,8 @@ impl Recorder {
         let mut ours = self.store_attempts(&single).await;
         if ours.is_none() {
             let lease = single[0].lease;
-            tracing::error!(?lease, "the reply could not be stored, and was left out");
+            let endpoint = self.deliverer.metrics.endpoints.name(lease.endpoint);
+            tracing::error!(endpoint, ?lease, "the reply could not be stored, and was left out");
             single = single.map(|attempt| attempt.without_reply("the reply could not be stored"));
             ours = self.store_attempts(&single).await;
         }
@@ -159,7 +167,9 @@ impl Recorder {
             }
             if !ours.contains(&(lease.event_seq, lease.endpoint)) {
                 metrics.lost_leases.inc();
-                tracing::info!(?lease, outcome = reply.outcome.as_str(), "the lease was lost");
+                let endpoint = self.deliverer.metrics.endpoints.name(lease.endpoint);
+                let outcome = reply.outcome.as_str();
+                tracing::info!(endpoint, ?lease, outcome, "the lease was lost");
                 continue;
             }
             if !matches!(verdict, Verdict::Retry { .. }) && endpoints.is_ordered(lease.endpoint) {

@@ -130,6 +130,11 @@ impl Cluster {
         self.options.tcp_port.unwrap_or(PORT)
     }
 
+    /// A program of the server's version; whether the package has it is another question.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.bin.join(name)
+    }
+
     /// The process id of the server, unless it was stopped.
     pub fn pid(&self) -> Option<u32> {
         self.server.as_ref().map(|server| server.pid)

@@ -54,6 +54,8 @@ CREATE TABLE outbox.history (
     CONSTRAINT history_result_known CHECK (result IN ('delivered', 'exhausted', 'cancelled'))
 ) PARTITION BY RANGE (started_at);
 CREATE INDEX history_event ON outbox.history (event_seq, endpoint);
+-- So that what was given up can be counted; it costs nothing where deliveries succeed.
+CREATE INDEX history_exhausted ON outbox.history (endpoint) WHERE result = 'exhausted';
 COMMENT ON TABLE outbox.history IS 'Attempts, and the ends of deliveries; partitioned by day (UTC), appended to only';
 COMMENT ON COLUMN outbox.history.event_seq IS 'events.seq';
 COMMENT ON COLUMN outbox.history.endpoint IS 'endpoints.endpoint';
@@ -231,10 +233,12 @@ SELECT outbox.maintain_history('10 years');
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.work, outbox.instances TO outbox_daemon;
 GRANT SELECT, INSERT, UPDATE ON outbox.endpoint_minutes TO outbox_daemon;
-GRANT INSERT ON outbox.history TO outbox_daemon;
+GRANT INSERT, SELECT (endpoint, result) ON outbox.history TO outbox_daemon;
 GRANT SELECT, INSERT, DELETE ON outbox.endpoint_failures TO outbox_daemon;
 GRANT EXECUTE ON FUNCTION outbox.maintain_history(interval, int), outbox.cancel_work(int, text, bigint)
     TO outbox_daemon;
 GRANT SELECT ON outbox.instances TO outbox_admin, outbox_reader;
+-- What stats and top look at, without the cost of the views.
+GRANT SELECT ON outbox.work, outbox.endpoint_minutes TO outbox_admin;
 
 INSERT INTO outbox.migrations (version, name) VALUES (4, 'deliveries');

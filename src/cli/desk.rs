@@ -14,6 +14,7 @@ use crate::config::{Config, Storage, duration};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::manage::{Choice, MOMENT, Query};
+use crate::store::overview::Overview;
 use crate::store::secrets::{Rewrapped, Stored};
 
 /// The SQLSTATE of a value that is there already.
@@ -98,6 +99,19 @@ impl Desk {
         params: &[Option<&str>],
     ) -> Result<Vec<Row>, Failure> {
         self.store.rehearse(query, params).await.map_err(|error| self.failure(&error))
+    }
+
+    /// See [`Store::overview`].
+    ///
+    /// # Errors
+    /// What the database refuses.
+    pub async fn overview(&self) -> Result<Overview, Failure> {
+        self.store.overview().await.map_err(|error| self.failure(&error))
+    }
+
+    /// Which database it is, for people.
+    pub fn target(&self) -> String {
+        self.store.target()
     }
 
     /// The first rows of a list; when there are more, stderr says so. The statements' last

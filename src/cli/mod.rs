@@ -5,6 +5,7 @@
 pub mod failure;
 pub mod output;
 
+mod bench;
 mod checks;
 mod config;
 mod deliveries;
@@ -15,21 +16,24 @@ mod endpoints;
 mod event_types;
 mod events;
 mod generate;
+mod health;
 mod listen;
 mod migrate;
 mod profiles;
 mod run;
 mod secrets;
 mod stats;
+mod top;
 mod verify;
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::config::{self as configuration, Config, KEYS, Loaded, Sources};
+use crate::config::{self as configuration, Config, KEYS, Listen, Loaded, Sources};
 use crate::profile::Profiles;
 use crate::store::Store;
 use failure::Failure;
@@ -68,6 +72,8 @@ enum Command {
     Demo(demo::Args),
     /// Check the configuration, the database and the surroundings, with the mend of what is wrong
     Doctor(doctor::Args),
+    /// Ask the running daemon how it is; exits with 0 when it is well
+    Health(health::Args),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -91,14 +97,21 @@ enum Command {
     Profiles(profiles::Command),
     /// How deliveries stand, by endpoint
     Stats(stats::Args),
+    /// How deliveries stand, live: rates, success, lag, the worst endpoints
+    Top(top::Args),
+    /// Measure how fast it is here, beside the bare HTTP client
+    Bench(bench::Args),
+    /// A process of a benchmark
+    #[command(subcommand, hide = true)]
+    BenchPart(bench::Part),
     /// Check the signature of a captured request, and say which part is wrong
     Verify(verify::Args),
     /// A throwaway receiver that prints and verifies what arrives
     Listen(listen::Args),
     /// Completions for a shell, on stdout
     Completions(generate::CompletionsArgs),
-    /// The manual page, on stdout
-    Man,
+    /// The manual page, on stdout, or those of all commands in a folder
+    Man(generate::ManArgs),
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -131,6 +144,14 @@ impl Global {
     /// Everything that is wrong with them, in one report.
     pub fn profiles(&self) -> Result<Profiles, Failure> {
         configuration::profiles(&self.sources()).map_err(Failure::configuration)
+    }
+
+    /// Where the daemon listens, which asking it needs no more than.
+    ///
+    /// # Errors
+    /// What is wrong with `admin.listen`.
+    pub fn listen(&self) -> Result<Listen, Failure> {
+        configuration::listen(&self.sources()).map_err(Failure::configuration)
     }
 
     fn sources(&self) -> Sources {
@@ -168,6 +189,9 @@ pub fn main() -> ExitCode {
     // One TLS provider for the whole process; libraries that look for it find this one.
     rustls::crypto::ring::default_provider().install_default().ok();
     let cli = Cli::parse();
+    if let Command::BenchPart(part) = cli.command {
+        return bench::play(part);
+    }
     let outcome = runtime().and_then(|runtime| {
         let outcome = runtime.block_on(dispatch(cli));
         // Look-ups that nobody answers keep their threads for long, and nobody waits for them.
@@ -183,8 +207,12 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Half of the cores: the database and the receivers' machines are what is waited for, and on a
+/// small machine more threads take more from the database beside than they add.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.div_ceil(2))
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("cannot start the runtime: {error}")))
@@ -197,6 +225,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Migrate(args) => migrate::run(&global, args).await,
         Command::Demo(args) => demo::run(&global, args).await,
         Command::Doctor(args) => doctor::run(&global, args).await,
+        Command::Health(args) => health::run(&global, args).await,
         Command::Config(command) => config::run(&global, command),
         Command::Endpoints(command) => endpoints::run(&global, command).await,
         Command::Secrets(command) => secrets::run(&global, command).await,
@@ -205,9 +234,13 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Deliveries(command) => deliveries::run(&global, command).await,
         Command::Profiles(command) => profiles::run(&global, command),
         Command::Stats(args) => stats::run(&global, args).await,
+        Command::Top(args) => top::run(&global, args).await,
+        Command::Bench(args) => bench::run(&global, args).await,
+        // Played before there is a runtime.
+        Command::BenchPart(_) => Ok(()),
         Command::Verify(args) => verify::run(&global, args).await,
         Command::Listen(args) => listen::run(&global, args).await,
         Command::Completions(args) => generate::completions(args, Cli::command()),
-        Command::Man => generate::man(Cli::command()),
+        Command::Man(args) => generate::man(args, Cli::command()),
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::failure::Failure;
 use crate::config::duration;
+use crate::log::steers;
 
 /// One row: names and values, in order.
 pub type Row = Map<String, Value>;
@@ -173,13 +174,6 @@ fn shown(character: char) -> Vec<char> {
         _ => character.escape_unicode().collect(),
     };
     if steers(character) { escaped() } else { vec![character] }
-}
-
-/// Whether a terminal obeys the character in place of showing it: control characters, and those
-/// that turn the direction of the text around.
-fn steers(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

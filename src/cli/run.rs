@@ -10,6 +10,7 @@ use super::Global;
 use super::failure::{Code, Failure};
 use crate::config::{Config, Loaded, changed};
 use crate::daemon::{Daemon, DaemonError};
+use crate::health::Health;
 use crate::log::{self, LogLevel};
 use crate::metrics::Metrics;
 use crate::systemd;
@@ -35,12 +36,14 @@ pub async fn run(global: &Global, _args: Args) -> Result<(), Failure> {
     let (changes_in, changes) = watch::channel(Arc::new(loaded.config.clone()));
     let daemon = Daemon::new(changes).await.map_err(failure)?;
     let stop = CancellationToken::new();
-    let metrics = daemon.metrics();
-    let watcher = Watcher { loaded, level, changes: changes_in, metrics };
-    tokio::select! {
+    let (metrics, health) = (daemon.metrics(), daemon.health());
+    let watcher = Watcher { loaded, level, changes: changes_in, metrics, health };
+    let outcome = tokio::select! {
         outcome = daemon.run(stop.clone()) => outcome.map_err(failure),
         never = watcher.watch(global, signals, stop.clone()) => match never {},
-    }
+    };
+    log::finish();
+    outcome
 }
 
 fn failure(error: DaemonError) -> Failure {
@@ -75,6 +78,7 @@ struct Watcher {
     level: Option<LogLevel>,
     changes: watch::Sender<Arc<Config>>,
     metrics: Arc<Metrics>,
+    health: Arc<Health>,
 }
 
 impl Watcher {
@@ -91,7 +95,7 @@ impl Watcher {
                 _ = signals.hang_up.recv() => {
                     systemd::reloading();
                     self.reload(global);
-                    systemd::ready("delivering");
+                    systemd::ready(&self.health.status());
                     continue;
                 }
             };

@@ -11,7 +11,7 @@ use super::keys::{self, KEYS};
 use super::layers::Layers;
 use super::problem::{MASK, Origin, Problem, Problems};
 use super::values::{self, NONE};
-use super::{Config, Loaded, Setting, duration};
+use super::{Config, Listen, Loaded, Setting, duration};
 
 /// Judges everything. `problems` are those of the layers themselves.
 pub(super) fn check(
@@ -19,14 +19,7 @@ pub(super) fn check(
     env: &BTreeMap<String, String>,
     problems: Vec<Problem>,
 ) -> Result<Loaded, Problems> {
-    let mut checker = Checker {
-        layers,
-        env,
-        problems,
-        warnings: Vec::new(),
-        unready: Vec::new(),
-        settings: BTreeMap::new(),
-    };
+    let mut checker = Checker::new(layers, env, problems);
     let database = checker.database();
     let admin = checker.admin();
     let secrets = checker.secrets();
@@ -74,6 +67,13 @@ pub(super) fn check(
     }
 }
 
+/// Judges `admin.listen` alone.
+pub(super) fn listen(layers: &Layers, env: &BTreeMap<String, String>) -> Result<Listen, Problems> {
+    let mut checker = Checker::new(layers, env, Vec::new());
+    let listen = checker.read("admin.listen", values::listen, Listen::to_string);
+    listen.ok_or(Problems(checker.problems))
+}
+
 /// What has been found so far.
 pub(super) struct Checker<'a> {
     pub layers: &'a Layers,
@@ -84,7 +84,16 @@ pub(super) struct Checker<'a> {
     settings: BTreeMap<&'static str, (String, Origin)>,
 }
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
+    fn new(
+        layers: &'a Layers,
+        env: &'a BTreeMap<String, String>,
+        problems: Vec<Problem>,
+    ) -> Checker<'a> {
+        let (warnings, unready, settings) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Checker { layers, env, problems, warnings, unready, settings }
+    }
+
     /// Reads a key that may be unset. Outside `None`: it is wrong, which has been noted.
     pub(super) fn optional<T>(
         &mut self,

@@ -284,6 +284,19 @@ pub fn profiles(sources: &Sources) -> Result<Profiles, Problems> {
     }
 }
 
+/// Where the daemon of a configuration listens, whatever else is wrong with it: who asks how it is
+/// need not be able to do its work.
+///
+/// # Errors
+/// What is wrong with that key, or that the file cannot be read.
+pub fn listen(sources: &Sources) -> Result<Listen, Problems> {
+    let mut problems = Vec::new();
+    match layers::Layers::gather(sources, &mut problems) {
+        Some(layers) => check::listen(&layers, &sources.env),
+        None => Err(Problems(problems)),
+    }
+}
+
 /// The settings that differ, secrets included, in the order of [`KEYS`].
 pub fn changed<'a>(old: &'a Loaded, new: &'a Loaded) -> Vec<Change<'a>> {
     // A masked value looks the same whatever it is, so secrets are compared where they are.

@@ -67,7 +67,8 @@ impl Deliverer {
             }
             Err(Unloaded::Failed(error)) => {
                 self.metrics.database.failed(&error);
-                tracing::warn!(event_id = job.event.id, %error, "cannot load the payload");
+                let (event_id, endpoint) = (&job.event.id, &endpoint.name);
+                tracing::warn!(event_id, endpoint, %error, "cannot load the payload");
                 unsent(job)
             }
         }

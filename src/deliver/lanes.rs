@@ -143,6 +143,12 @@ impl Lanes {
         granted
     }
 
+    /// Whether half of what may be queued for an endpoint is free.
+    pub fn has_room(&self, key: EndpointKey, now: Instant) -> bool {
+        let lane = self.lanes.get(&key);
+        lane.is_some_and(|lane| lane.room(now) >= lane.held().max(1))
+    }
+
     /// Promises room to one delivery that goes ahead of what is queued, in a full lane too, and to
     /// an endpoint that is out of order. False when it has to wait in the database.
     pub fn reserve_ahead(&mut self, key: EndpointKey) -> bool {

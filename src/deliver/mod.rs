@@ -191,9 +191,9 @@ impl Deliverer {
             // A record that finds no room holds the slot: what cannot be recorded is not sent.
             self.end(ended).await;
             let finished = {
-                let mut lanes = self.lanes();
-                let finished = lanes.finished(lease, heard, Instant::now());
-                next = lanes.start(Instant::now());
+                let (mut lanes, now) = (self.lanes(), Instant::now());
+                let finished = lanes.finished(lease, heard, now);
+                next = lanes.start(now);
                 finished
             };
             if finished.has_room {

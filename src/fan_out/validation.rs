@@ -41,12 +41,16 @@ pub(super) struct Reports {
 impl FanOut {
     /// Checks the events of a batch whose type has a schema. Those that do not match stay in it, or
     /// leave it for the quarantine, as `events.validate` says.
-    pub(super) async fn validate(&self, batch: &mut Batch) -> Result<Findings, StoreError> {
+    pub(super) async fn validate(
+        &self,
+        batch: &mut Batch,
+        beat: Beat,
+    ) -> Result<Findings, StoreError> {
         let validate = self.deliverer.config().events.validate;
         if validate == Validate::Off {
             return Ok(Findings::default());
         }
-        let mut findings = Findings { invalid: self.check(batch).await?, held_back: false };
+        let mut findings = Findings { invalid: self.check(batch, beat).await?, held_back: false };
         if findings.invalid.is_empty() {
             return Ok(findings);
         }
@@ -68,7 +72,7 @@ impl FanOut {
         Ok(findings)
     }
 
-    async fn check(&self, batch: &mut Batch) -> Result<Vec<Invalid>, StoreError> {
+    async fn check(&self, batch: &mut Batch, beat: Beat) -> Result<Vec<Invalid>, StoreError> {
         let mut invalid = Vec::new();
         let mut event_types = self.catalogue.event_types();
         if !event_types.is_loaded() {
@@ -97,7 +101,7 @@ impl FanOut {
                 invalid.push(Invalid { seq: event.seq, id, event_type, reason });
             }
             // A batch of large payloads takes its time, and others want the thread too.
-            self.health.beat(Beat::FanOut);
+            self.health.beat(beat);
             tokio::task::yield_now().await;
         }
         Ok(invalid)

@@ -12,12 +12,12 @@ const HEAD: &str = "\
 
 - Labels are closed sets but for `endpoint`, the slug of an endpoint: never a URL, a tenant or an event. Beyond `metrics.max_endpoints` endpoints
   the others share `endpoint=\"_other\"`; `outboxd_endpoints_folded` counts them. There is no histogram per endpoint.
-- Every daemon exports everything. Counters and histograms are its own: `sum` them. Gauges marked *sampled* describe the database, which all daemons
-  see alike: take `max by (job)`.
+- Every daemon exports everything. Counters and histograms are its own: `sum` them. Gauges sampled from the database describe what all daemons
+  share: take `max by (job)`.
 - Sampled gauges are taken every 15 s, apart from the scrape, by queries that are cut off after 2 s. Before the first sample, and once it is older than
 ";
 
-/// The document: every family by subject, with what comes after `sampled` marked so.
+/// The document: every family by subject.
 pub(super) fn document(subjects: &[(&str, &[Family])]) -> String {
     let stale = STALE.as_secs();
     let mut text = format!(

@@ -159,6 +159,12 @@ impl Book {
         known.get(&key).map(|known| known.metrics.clone())
     }
 
+    /// The name of an endpoint; none for one that there is not.
+    pub fn name(&self, key: EndpointKey) -> Option<String> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(&key).map(|it| it.name.clone())
+    }
+
     /// The label of each endpoint.
     pub fn labels(&self) -> Labels {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);

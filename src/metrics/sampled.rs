@@ -83,6 +83,7 @@ struct ServerGauges {
     skew: Gauge,
     schema_version: Gauge,
     quarantined: Gauge,
+    exhausted: Gauge,
 }
 
 /// What is known of the database by samples.
@@ -175,6 +176,7 @@ impl Sampled {
             gauges.skew.set(server.skew);
             gauges.schema_version.set(f64::from(server.schema_version));
             gauges.quarantined.set(server.quarantined as f64);
+            gauges.exhausted.set(server.exhausted as f64);
         });
     }
 
@@ -249,9 +251,9 @@ impl OldestGauges {
         Self {
             all: make.float(
                 "outboxd_outbox_oldest_due_age_seconds",
-                "How long the oldest event or delivery has waited for the daemon; endpoints that \
-                 are not active, have an open circuit or are at their own limit are left out; 0: \
-                 nothing waits",
+                "How long the oldest event or delivery has waited for the daemon: without endpoints \
+                 that are not active or have an open circuit, and for the others counted from when \
+                 they were last at a limit of their own; 0: nothing waits",
             ),
             by_endpoint: make.float_family(
                 "outboxd_endpoint_oldest_due_age_seconds",
@@ -304,6 +306,11 @@ impl ServerGauges {
             quarantined: make.float(
                 "outboxd_events_quarantined",
                 "Events in quarantine, neither released nor discarded",
+            ),
+            exhausted: make.float(
+                "outboxd_outbox_exhausted",
+                "Deliveries in history that were given up, and not replayed since; counted up to \
+                 10,000",
             ),
         }
     }

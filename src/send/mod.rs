@@ -1,5 +1,6 @@
 //! One HTTP request: the only module that knows reqwest.
 
+pub mod bare;
 mod confidential;
 mod failure;
 mod look_up;
@@ -35,8 +36,8 @@ pub use resolver::look_up;
 
 /// Connections of ours are closed before receivers close them: Node does after 5 s.
 const IDLE: Duration = Duration::from_secs(4);
-/// Idle connections kept per host.
-const IDLE_PER_HOST: usize = 64;
+/// Idle connections kept per host, which many endpoints may share: as many as there may be requests.
+const IDLE_PER_HOST: usize = 512;
 /// Header fields of a reply.
 const MAX_REPLY_HEADERS: usize = 64;
 /// Clients, one for each port in use; whoever writes endpoints chooses their ports.

@@ -145,14 +145,19 @@ impl Store {
         }
     }
 
-    /// How long until the next delivery of each endpoint is due; zero when it is. Endpoints without
-    /// work are left out.
+    /// How long until the next delivery of each endpoint is due; zero when it is. Left out are
+    /// endpoints without one between so long ago and so far ahead.
     pub async fn probe_due(
         &self,
         endpoints: &[EndpointKey],
+        back: Duration,
+        ahead: Duration,
     ) -> Result<Vec<(EndpointKey, Duration)>, StoreError> {
         let sql = include_str!("../../sql/probe_due.sql");
-        let rows = self.work(sql, &[(&endpoints, Type::INT4_ARRAY)]).await?;
+        let (back, ahead) = (micros(back), micros(ahead));
+        let params: [Param<'_>; 3] =
+            [(&endpoints, Type::INT4_ARRAY), (&back, Type::INT8), (&ahead, Type::INT8)];
+        let rows = self.work(sql, &params).await?;
         rows.iter()
             .map(|row| {
                 let wait_us: i64 = row.try_get(1)?;

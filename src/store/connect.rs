@@ -12,8 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::Connect;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::config::{Host, LoadBalanceHosts};
 use tokio_postgres::{Client, Config, Error};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -25,6 +27,11 @@ use crate::config::connection::ConnectionString;
 /// The shortest and the longest time that connecting may take in all.
 const SHORTEST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(60);
+/// When connecting takes this long, another try begins beside it: of one whose bytes were lost on
+/// the way nothing is ever heard, though the network may be well again.
+const ANOTHER: Duration = Duration::from_secs(2);
+/// Tries beside one another.
+const TRIES: usize = 4;
 
 /// A connection, and the task that drives it.
 type Driven = (Client, JoinHandle<()>);
@@ -73,9 +80,23 @@ impl Connector {
     /// A connection of its own, outside the pool.
     pub async fn connect_alone(&self) -> Result<Connection, StoreError> {
         let limit = self.limit();
-        let connected = timeout(limit, self.connect_to_any()).await;
+        let connected = timeout(limit, self.connect_hedged()).await;
         let (client, task) = connected.map_err(|_| StoreError::Silent(limit))??;
         Ok(Connection { client, task })
+    }
+
+    /// Connects, with another try beside those that take long. The first to end decides.
+    async fn connect_hedged(&self) -> Result<Driven, Error> {
+        let mut tries = FuturesUnordered::new();
+        loop {
+            if tries.len() < TRIES {
+                tries.push(self.connect_to_any());
+            }
+            tokio::select! {
+                Some(ended) = tries.next() => return ended,
+                () = sleep(ANOTHER) => {}
+            }
+        }
     }
 
     /// Connects to the first server that is as wanted. Each of their addresses has the time limit
@@ -124,7 +145,7 @@ impl Connect for Connector {
         &self,
         _: &Config,
     ) -> Pin<Box<dyn Future<Output = Result<Driven, Error>> + Send + '_>> {
-        Box::pin(self.connect_to_any())
+        Box::pin(self.connect_hedged())
     }
 }
 

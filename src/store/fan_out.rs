@@ -40,10 +40,23 @@ pub struct Batch {
     pub(super) transaction: Transaction,
     /// The revision of the endpoints in the snapshot that the events were read in.
     pub revision: i64,
-    /// The highest number on the queue, those taken included.
+    /// The highest number on the queue, those taken included, if it is not below where it was looked.
     pub newest: Option<i64>,
     /// The events.
     pub taken: Vec<Taken>,
+}
+
+/// What one snapshot of the database says of the queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Horizon {
+    /// The oldest transaction that may still write; all before it have ended.
+    pub oldest: i64,
+    /// The first transaction that had not begun.
+    pub next: i64,
+    /// The lowest number on the queue, from where it was looked.
+    pub first: Option<i64>,
+    /// The highest number of an event.
+    pub newest: Option<i64>,
 }
 
 /// Deliveries to create, in the arrays that SQL takes.
@@ -62,20 +75,34 @@ pub struct NewDeliveries {
 }
 
 impl Store {
-    /// The revision of the endpoints, and whether an event waits.
-    pub async fn peek_events(&self) -> Result<(i64, bool), StoreError> {
+    /// The revision of the endpoints, and whether an event waits that is not below the number `from`.
+    pub async fn peek_events(&self, from: i64) -> Result<(i64, bool), StoreError> {
         let client = self.connection().await?;
         let sql = include_str!("../../sql/fan_out_peek.sql");
-        let row = match answered(WORK.limit, client.query_typed_one(sql, &[])).await {
+        let params: [Param<'_>; 1] = [(&from, Type::INT8)];
+        let row = match answered(WORK.limit, client.query_typed_one(sql, &params)).await {
             // The role or the database has a time limit that is too short: under our own then.
             Err(error) if error.code() == Some(&SqlState::QUERY_CANCELED) => {
                 drop(client);
-                let rows = self.work(sql, &[]).await?;
+                let rows = self.work(sql, &params).await?;
                 return Ok((rows[0].try_get(0)?, rows[0].try_get(1)?));
             }
             found => found?,
         };
         Ok((row.try_get(0)?, row.try_get(1)?))
+    }
+
+    /// How far the queue is decided, looked at from this number.
+    pub async fn queue_horizon(&self, from: i64) -> Result<Horizon, StoreError> {
+        let sql = include_str!("../../sql/fan_out_horizon.sql");
+        let rows = self.work(sql, &[(&from, Type::INT8)]).await?;
+        let row = &rows[0];
+        Ok(Horizon {
+            oldest: row.try_get(0)?,
+            next: row.try_get(1)?,
+            first: row.try_get(2)?,
+            newest: row.try_get(3)?,
+        })
     }
 
     /// Takes up to `limit` events off the queue, oldest first, none below the number `from`.
@@ -132,6 +159,11 @@ impl Batch {
     pub fn keys(&self) -> Vec<String> {
         let keys: HashSet<&String> = self.taken.iter().filter_map(|it| it.key.as_ref()).collect();
         keys.into_iter().cloned().collect()
+    }
+
+    /// Bytes of the payloads that came along.
+    pub fn bytes(&self) -> usize {
+        self.taken.iter().filter_map(|it| it.event.payload.as_ref()).map(Bytes::len).sum()
     }
 
     /// Creates the deliveries and commits. Returns when the leases began; `None` when some of the

@@ -16,6 +16,7 @@ macro_rules! opening {
     };
 }
 
+pub mod bench;
 pub mod claim;
 mod connect;
 pub mod demo;
@@ -28,6 +29,7 @@ pub mod instance;
 pub mod manage;
 
 pub mod migrate;
+pub mod overview;
 pub mod promote;
 pub mod record;
 pub mod sample;

@@ -33,6 +33,9 @@ pub const EXACT_ROWS: i64 = 20_000;
 /// Pages of a table that an estimate is made from.
 pub const ESTIMATE_PAGES: i64 = 2_000;
 
+/// Deliveries given up that are counted at most.
+pub const MOST_EXHAUSTED: i64 = 10_000;
+
 /// Scheduled deliveries by when they are due: within 1 min, 5 min, 15 min, 1 h, 6 h, 1 d, later.
 pub const AHEAD: [&str; 7] = ["1m", "5m", "15m", "1h", "6h", "1d", "later"];
 
@@ -130,6 +133,8 @@ pub struct Server {
     pub schema_version: i32,
     /// Events in quarantine.
     pub quarantined: i64,
+    /// Deliveries that were given up, and not replayed since; [`MOST_EXHAUSTED`] at most.
+    pub exhausted: i64,
 }
 
 impl Store {
@@ -223,17 +228,24 @@ impl Store {
     pub async fn sample_server(&self) -> Result<Server, StoreError> {
         let look = self.begin(LOOK).await?;
         let asked = SystemTime::now();
-        let rows = look.last(include_str!("../../sql/sample_server.sql"), &[]).await?;
+        let most: Param<'_> = (&MOST_EXHAUSTED, Type::INT8);
+        let rows = look.last(include_str!("../../sql/sample_server.sql"), &[most]).await?;
         let took = asked.elapsed().unwrap_or_default();
         let middle = asked.duration_since(UNIX_EPOCH).unwrap_or_default() + took / 2;
         Ok(Server {
             skew: middle.as_secs_f64() - rows[0].try_get::<_, f64>(0)?,
             schema_version: rows[0].try_get(1)?,
             quarantined: rows[0].try_get(2)?,
+            exhausted: rows[0].try_get(3)?,
         })
     }
 
-    async fn look(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
+    /// One statement that gives way at once.
+    pub(super) async fn look(
+        &self,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, StoreError> {
         self.begin(LOOK).await?.last(sql, params).await
     }
 }

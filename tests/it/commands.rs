@@ -188,4 +188,54 @@ fn completions_and_the_manual_page_are_made() {
         assert_eq!(said.code, Some(0));
         assert!(said.out.contains("outboxd"), "{args:?}");
     }
+    let folder = std::env::temp_dir().join(format!("outboxd-man-{:016x}", fastrand::u64(..)));
+    std::fs::create_dir(&folder).expect("a folder");
+    let path = folder.to_str().expect("UTF-8");
+    let said = run(harness::outboxd("", &[]).args(["man", "--dir", path]));
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    // Every page that one of them refers to is there.
+    for page in std::fs::read_dir(&folder).expect("a folder") {
+        let text = std::fs::read_to_string(page.expect("an entry").path()).expect("a page");
+        for name in text.split("(1)").filter_map(|before| before.split([' ', '\n']).next_back()) {
+            let name = name.replace("\\-", "-");
+            let known = name.starts_with("outboxd-");
+            assert!(!known || folder.join(format!("{name}.1")).exists(), "{name}");
+        }
+    }
+    assert!(folder.join("outboxd-endpoints-rotate-secret.1").exists());
+    std::fs::remove_dir_all(folder).expect("own folder");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_is_what_the_daemon_says_over_tcp_and_a_unix_socket() {
+    let database = Database::new().await;
+    let daemon = TestDaemon::start(&database).await;
+    daemon.wait_until_ready().await;
+    let ask = |listen: &str, args: &[&str]| {
+        let settings = [("admin.listen", listen)];
+        // It has to know no more of the configuration.
+        let mut command = harness::outboxd("no URL", &settings);
+        run(command.arg("health").args(args))
+    };
+    let address = daemon.admin.to_string();
+    for (args, answer) in [(&[][..], "ok\n"), (&["--ready"], "ready\n")] {
+        let said = ask(&address, args);
+        assert_eq!((said.code, said.out.as_str()), (Some(0), answer), "{}", said.err);
+    }
+    daemon.stop().await.expect("an orderly end");
+    let gone = ask(&address, &[]);
+    assert_eq!(gone.code, Some(1), "{}", gone.out);
+    assert!(gone.err.contains("does the daemon run"), "{}", gone.err);
+    let socket = std::env::temp_dir().join(format!("outboxd-{:016x}.sock", fastrand::u64(..)));
+    let socket = socket.to_str().expect("UTF-8");
+    // Without a database it lives, and cannot deliver.
+    let away = format!("postgres://nobody@127.0.0.1:{}/away", harness::free_port());
+    let process = Process::start(&away, &[("admin.listen", socket)]);
+    while ask(socket, &[]).code != Some(0) {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let unready = ask(socket, &["--ready"]);
+    assert_eq!(unready.code, Some(1), "{}", unready.out);
+    assert!(unready.err.contains("not ready: "), "{}", unready.err);
+    assert_eq!(process.terminate().await, Some(0));
 }

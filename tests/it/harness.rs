@@ -295,11 +295,18 @@ pub struct Process {
 
 impl Process {
     pub fn start(url: &str, settings: &[(&str, &str)]) -> Self {
+        Self::start_in(url, settings, &[])
+    }
+
+    /// With further variables in its environment.
+    pub fn start_in(url: &str, settings: &[(&str, &str)], variables: &[(&str, &str)]) -> Self {
         let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let listen = admin.to_string();
         let mut all = vec![("admin.listen", listen.as_str()), ("log.level", "error")];
         all.extend_from_slice(settings);
-        let child = outboxd(url, &all).arg("run").spawn().expect("a process");
+        let mut command = outboxd(url, &all);
+        command.envs(variables.iter().copied());
+        let child = command.arg("run").spawn().expect("a process");
         Self { child, admin }
     }
 
@@ -332,8 +339,13 @@ impl Process {
     }
 
     /// SIGTERM, and the exit code.
-    pub async fn terminate(mut self) -> Option<i32> {
+    pub async fn terminate(self) -> Option<i32> {
         self.signal("TERM");
+        self.ended().await
+    }
+
+    /// The exit code, once it has ended by itself.
+    pub async fn ended(mut self) -> Option<i32> {
         let wait = move || self.child.wait().expect("its end").code();
         tokio::task::spawn_blocking(wait).await.expect("no panic")
     }

@@ -55,12 +55,20 @@ mod disk;
 mod standby;
 /// What the command line answers, and how it exits.
 mod commands;
+/// What the benchmark reports, and what it leaves alone.
+mod bench;
 /// What the official Standard Webhooks libraries say of real deliveries.
 mod verifiers;
 /// TLS to receivers and to the database.
 mod tls;
 /// Hostile receivers, all at once, and what each of them comes to.
 mod zoo;
+/// What the service manager is told, and when.
+mod service;
+/// What top and stats show of how deliveries stand.
+mod top;
+/// What the daemon logs, as text, as JSON and in the journal, and how much of it.
+mod log;
 /// What the metrics say, of the database and of endpoints, and that their document is current.
 mod metrics;
 /// Who gets an answer from the admin listener, and what slow and foreign clients come to.

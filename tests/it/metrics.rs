@@ -136,6 +136,7 @@ async fn what_waits_is_counted_by_stage_and_by_endpoint() {
         (r#"outboxd_oldest_xmin_age_seconds{holder="replication_slot"}"#, 0.0),
         ("outboxd_history_partitions_ahead", 7.0),
         ("outboxd_schema_version", 7.0),
+        ("outboxd_outbox_exhausted", 0.0),
     ] {
         assert_eq!(value(&text, series), Some(expected), "{series}\n{text}");
     }

@@ -72,12 +72,14 @@ pub async fn run(run: Run) -> Report {
     let histories = place.histories(produced, Vec::new()).await;
     let trickle = HashSet::from([0]);
     let window = |range| Window::of(&histories, &place.subscribers, &trickle, &range);
-    let base = window(begun..inserting).percentile(99.0);
-    let now = window(committed..ended).percentile(99.0);
+    let (mut before, mut beside) = (window(begun..inserting), window(committed..ended));
+    let (base, now) = (before.percentile(99.0), beside.percentile(99.0));
     let mut report =
         Report::new(format!("{count} events in one transaction beside {TRICKLE} a second"));
     report.figure("trickle p99", shown(now));
     report.figure("baseline p99", shown(base));
+    report.figure("trickle p50", shown(beside.percentile(50.0)));
+    report.figure("baseline p50", shown(before.percentile(50.0)));
     report.figure("p99 during the insert", shown(window(inserting..committed).percentile(99.0)));
     let rate = f64::from(count) / ((ended - committed) as f64 / 1e6);
     report.figure("deliveries/s", rate.round());

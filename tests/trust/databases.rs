@@ -17,7 +17,7 @@ const BETWEEN: std::ops::Range<u64> = 300..2000;
 
 /// Immediate stops and restarts under load.
 pub async fn crashes(run: Run) -> Report {
-    let wanted = run.size(50, 5);
+    let wanted = run.size(50, 4);
     let mut random = fastrand::Rng::with_seed(run.seed);
     let cluster = cluster(harness::free_port(), &[("max_wal_size", "4GB")], None);
     let (url, way) =

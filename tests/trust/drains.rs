@@ -16,7 +16,7 @@ const ORPHANS: &str = "SELECT count(*) FROM outbox.work \
     WHERE holder IS NOT NULL AND holder NOT IN (SELECT id FROM outbox.instances)";
 
 pub async fn run(run: Run) -> Report {
-    let wanted = run.size(200, 15);
+    let wanted = run.size(200, 10);
     let place = four_endpoints().await;
     let producer = place.produce(plan(run));
     let mut random = fastrand::Rng::with_seed(run.seed);

@@ -104,7 +104,7 @@ impl Killer<'_> {
 }
 
 pub async fn run(run: Run) -> Report {
-    let wanted = run.size(500, 30);
+    let wanted = run.size(500, 24);
     let place = four_endpoints().await;
     let producer = place.produce(plan(run));
     let mut killer = Killer {

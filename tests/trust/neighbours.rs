@@ -53,8 +53,8 @@ async fn turn(place: &Place, endpoints: Endpoint) {
 pub async fn run(run: Run) -> Report {
     let endpoints: Endpoint = run.size(1000, 200);
     let rate = run.size(400.0, 100.0);
-    let baseline_for = Duration::from_secs(run.size(120, 15));
-    let hostile_for = Duration::from_secs(run.size(600, 40));
+    let baseline_for = Duration::from_secs(run.size(120, 8));
+    let hostile_for = Duration::from_secs(run.size(600, 20));
     // A slice runs unoptimised, on machines that do other things too.
     let (factor, slack) = run.size((1.25, 50_000), (2.0, 200_000));
 

@@ -13,7 +13,7 @@ use super::slots::Speed;
 /// Work is leased at most this far ahead of an endpoint's speed.
 const HORIZON: Duration = Duration::from_secs(2);
 /// Most deliveries queued for one endpoint.
-pub(super) const MAX_QUEUE: usize = 2000;
+pub(super) const MAX_QUEUE: usize = 4000;
 /// Weight of the newest duration in an endpoint's mean.
 const MEAN_WEIGHT: f64 = 0.1;
 /// The part of a second by which a paced endpoint may catch up at once.

@@ -41,7 +41,8 @@ async fn a_hundred_thousand_that_wait_are_not_looked_at() {
         .await;
     database.execute("VACUUM ANALYZE outbox.work, outbox.queue").await;
     let probe = include_str!("../../../sql/probe_due.sql");
-    let probed = pages(&database, "int[]", probe, "'{1}'").await;
+    let probed =
+        pages(&database, "int[], bigint, bigint", probe, "'{1}', 3600000000, 1000000").await;
     assert!(probed < 20, "a probe touched {probed} pages");
     let claim = include_str!("../../../sql/claim.sql");
     let types = "int[], int[], int, bigint, int";

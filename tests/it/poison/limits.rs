@@ -61,10 +61,16 @@ async fn a_server_without_a_free_connection_is_waited_for_and_named() {
     daemon.stop().await.expect("an orderly end");
 }
 
-/// Where the clock of this host is read: for the time in signatures and the delays of metrics, for a
-/// `Retry-After` that is a date, and to compare it with the database's.
-const CLOCKS: [&str; 4] =
-    ["src/deliver/attempt.rs", "src/send/reply.rs", "src/store/fitness.rs", "src/sweep.rs"];
+/// Where the clock of this host is read: for the time in signatures and the times in metrics, for a
+/// `Retry-After` that is a date, for the load test, and to compare it with the database's.
+const CLOCKS: [&str; 6] = [
+    "src/catalogue.rs",
+    "src/deliver/attempt.rs",
+    "src/send/bare.rs",
+    "src/send/reply.rs",
+    "src/store/fitness.rs",
+    "src/store/sample.rs",
+];
 
 #[test]
 fn the_clock_of_this_host_schedules_nothing() {
