@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::dashboard::{model, panels, queries};
 use super::prometheus::{Prometheus, rules};
-use crate::harness::{Database, PATIENCE, Process};
+use crate::harness::{Database, PATIENCE, Process, free_port};
 use crate::receiver::{Receiver, Reply};
 
 /// Endpoints of all sorts, as their receiver answers.
@@ -26,7 +26,7 @@ async fn endpoints(database: &Database, receiver: &Receiver) {
         database.subscribe(name, &receiver.url(&path)).await;
     }
     // A port that nobody listens on, a secret with an end, a limit, a type with a schema.
-    database.subscribe("dead", "http://127.0.0.1:1/").await;
+    database.subscribe("dead", &format!("http://127.0.0.1:{}/", free_port())).await;
     database
         .execute(
             "SELECT outbox.pause('paused');

@@ -181,7 +181,10 @@ fn rules_and_dashboard_name_only_metrics_that_there_are() {
     }
     let recorded = |text: &'static str| -> BTreeSet<&str> {
         let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-        text.split(|c| !is_part(c)).filter(|word| word.starts_with("outboxd:")).collect()
+        let words = text.split(|c| !is_part(c));
+        words
+            .filter(|word| word.strip_prefix("outboxd:").is_some_and(|it| !it.is_empty()))
+            .collect()
     };
     let defined: BTreeSet<&str> =
         RULES.lines().filter_map(|it| it.trim().strip_prefix("- record: ")).collect();
