@@ -75,5 +75,7 @@ mod metrics;
 mod admin;
 /// Where requests never go: forbidden addresses, ports and headers, through any gate.
 mod ssrf;
+/// That alerts, runbook, dashboard and metrics agree, and what a real Prometheus makes of them.
+mod monitoring;
 /// The rules of the house: doors, floors, sizes.
 mod house;

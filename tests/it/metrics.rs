@@ -7,6 +7,7 @@ use std::time::Instant;
 use outboxd::metrics::Metrics;
 
 use super::harness::{Database, PATIENCE, TestDaemon, connect};
+use super::monitoring::prometheus::tool;
 use super::receiver::{Receiver, Reply};
 
 /// The value of a series.
@@ -75,19 +76,14 @@ async fn every_family_is_exported_and_documented_and_no_other() {
 
 /// What Prometheus itself says of a scrape.
 fn lint(text: &str) {
-    let started = Command::new("promtool")
+    let Some(promtool) = tool("promtool") else { return };
+    let mut child = Command::new(promtool)
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn();
-    let mut child = match started {
-        Ok(child) => child,
-        Err(error) => {
-            eprintln!("NOT CHECKED: promtool cannot be run ({error}); scripts/install-test-deps");
-            return;
-        }
-    };
+        .spawn()
+        .expect("promtool runs");
     let mut stdin = child.stdin.take().expect("piped");
     std::io::Write::write_all(&mut stdin, text.as_bytes()).expect("promtool reads");
     drop(stdin);
