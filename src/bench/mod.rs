@@ -114,6 +114,7 @@ pub async fn run(plan: Plan) -> Result<Report, BenchError> {
         for run in 1..=stage.plan.runs {
             say(&format!("{scenario}: run {run} of {}", stage.plan.runs));
             for (variant, figures) in scenario.run(&mut stage).await? {
+                say(&format!("{variant}: {}", report::brief(&figures)));
                 match runs.iter_mut().find(|(known, _)| *known == variant) {
                     Some((_, all)) => all.push(figures),
                     None => runs.push((variant, vec![figures])),

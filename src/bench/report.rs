@@ -26,6 +26,8 @@ const COLUMNS: [(&str, &str, f64, usize); 16] = [
     ("peak MiB", "daemon_peak_bytes", 1_048_576.0, 0),
     ("dead rows", "dead_tuples", 1.0, 0),
 ];
+/// How many of them one line takes.
+const BRIEF: usize = 6;
 /// What a reader has to know to read the table.
 const LEGEND: &str = "\
 Medians of the runs. rate/s: deliveries a second, from just before the COMMIT that makes a backlog visible to
@@ -111,6 +113,15 @@ impl Outcome {
         }
         row
     }
+}
+
+/// The figures that say most, in one line: a benchmark that is stopped has shown something.
+pub fn brief(figures: &Figures) -> String {
+    let told = |(title, figure, unit, digits): (&str, &str, f64, usize)| {
+        let value = figures.get(figure)? / unit;
+        Some(format!("{title} {value:.digits$}"))
+    };
+    COLUMNS.into_iter().filter_map(told).take(BRIEF).collect::<Vec<_>>().join(", ")
 }
 
 /// A figure as people read it.
@@ -267,6 +278,8 @@ mod tests {
             ("12346".into(), "0.68".into())
         );
         assert_eq!(row["p99 ms"], Value::Null);
+        let told = brief(&report.outcomes[0].runs[0]);
+        assert_eq!(told, "rate/s 12346, ratio 0.70, lost 0");
         let text = report.footing();
         assert!(
             text.contains("met      drain: ratio 0.680 (0.600 to 0.700), at least 0.650"),
