@@ -6,7 +6,7 @@ use super::proc;
 
 /// Statements of everybody but the application and ourselves.
 const STATEMENTS: &str = "SELECT sum(calls) FROM pg_stat_statements
-    WHERE userid = 'bench_daemon'::regrole";
+    WHERE userid = to_regrole('bench_daemon')";
 /// The sessions that are no daemon's.
 const OTHERS: &str = "SELECT pid FROM pg_stat_activity
     WHERE backend_type = 'client backend' AND usename <> 'bench_daemon'";

@@ -278,8 +278,8 @@ mod tests {
             ("12346".into(), "0.68".into())
         );
         assert_eq!(row["p99 ms"], Value::Null);
-        let told = brief(&report.outcomes[0].runs[0]);
-        assert_eq!(told, "rate/s 12346, ratio 0.70, lost 0");
+        let line = brief(&report.outcomes[0].runs[0]);
+        assert_eq!(line, "rate/s 12346, ratio 0.70, lost 0");
         let text = report.footing();
         assert!(
             text.contains("met      drain: ratio 0.680 (0.600 to 0.700), at least 0.650"),
