@@ -65,6 +65,8 @@ impl PresenceLoop {
                 // What went with it is lost as well: each would have to find out by itself.
                 self.store.give_up();
             }
+            // What is found in its place may be a pooler.
+            self.store.own_sessions(false);
             // Until the lock is held again, nobody knows whose the leases are.
             self.deliverer.lanes().suspend(true);
             self.holder.send_replace(None);
@@ -83,10 +85,7 @@ impl PresenceLoop {
         if let Some(why) = facts.not_yet() {
             return Err(StoreError::Unfit(why.to_owned()));
         }
-        let pooled = match before {
-            Some(before) => before.is_pooled(),
-            None => self.store.is_pooled().await?,
-        };
+        let pooled = self.store.is_pooled().await?;
         let presence = self.store.join(&self.identity, before, pooled).await?;
         let id = presence.place.id;
         if before.is_some_and(|before| before.id == id) {
@@ -101,6 +100,7 @@ impl PresenceLoop {
             tracing::info!(instance = id, "the database is back");
         }
         failpoint!("presence.joined"?);
+        self.store.own_sessions(!pooled);
         // The database may be another than before, with fewer changes than were seen.
         in_time(RECONCILE, self.catalogue.reload()).await?;
         self.holder.send_replace(Some(id));

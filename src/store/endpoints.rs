@@ -8,8 +8,9 @@ use tokio_postgres::types::Type;
 
 use super::error::StoreError;
 use super::fan_out::Batch;
+use super::opening::BRIEF;
 use super::secrets::Stored;
-use super::{ADMIN, BRIEF, Param, Store, Transaction};
+use super::{ADMIN, Param, Store, Transaction};
 use crate::endpoint::{EndpointKey, EndpointRow};
 use crate::seal::Keyring;
 

@@ -9,7 +9,6 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::connect::answered;
 use super::error::StoreError;
 use super::{LEASE, Param, Store, Transaction, WORK, micros};
 use crate::endpoint::EndpointKey;
@@ -77,19 +76,16 @@ pub struct NewDeliveries {
 impl Store {
     /// The revision of the endpoints, and whether an event waits that is not below the number `from`.
     pub async fn peek_events(&self, from: i64) -> Result<(i64, bool), StoreError> {
-        let client = self.connection().await?;
         let sql = include_str!("../../sql/fan_out_peek.sql");
         let params: [Param<'_>; 1] = [(&from, Type::INT8)];
-        let row = match answered(WORK.limit, client.query_typed_one(sql, &params)).await {
+        let rows = match self.begin(WORK).await?.alone(sql, &params).await {
             // The role or the database has a time limit that is too short: under our own then.
             Err(error) if error.code() == Some(&SqlState::QUERY_CANCELED) => {
-                drop(client);
-                let rows = self.work(sql, &params).await?;
-                return Ok((rows[0].try_get(0)?, rows[0].try_get(1)?));
+                self.work(sql, &params).await?
             }
             found => found?,
         };
-        Ok((row.try_get(0)?, row.try_get(1)?))
+        Ok((rows[0].try_get(0)?, rows[0].try_get(1)?))
     }
 
     /// How far the queue is decided, looked at from this number.

@@ -51,13 +51,6 @@ pub struct Place {
     backend: i32,
 }
 
-impl Place {
-    /// Whether a pooler is in between, and nothing is locked.
-    pub fn is_pooled(self) -> bool {
-        self.backend == 0
-    }
-}
-
 /// What a look at the dead found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Buried {

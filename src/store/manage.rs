@@ -4,8 +4,6 @@
 //! columns in order: whoever prints or serves them need not know the columns. To add one, add a
 //! file to `sql/` and a [`Query`] here.
 
-use std::time::Duration;
-
 use serde_json::{Map, Value};
 use tokio_postgres::types::{ToSql, Type};
 
@@ -15,15 +13,13 @@ use super::{Opening, Param, Store, Transaction};
 
 /// How transactions begin that people wait for: durable, planned freely, with times in UTC. The
 /// time limit leaves room for replaying some hundred thousand deliveries.
-const MANAGE: Opening = Opening {
-    limit: Duration::from_secs(305),
-    sql: opening!(
-        "statement_timeout = '5min'",
-        "lock_timeout = '10s'",
-        "jit = off",
-        "timezone = 'UTC'"
-    ),
-};
+const MANAGE: Opening = opening!(
+    305,
+    "statement_timeout = '5min'",
+    "lock_timeout = '10s'",
+    "jit = off",
+    "timezone = 'UTC'"
+);
 
 /// One row: names and values, in the order of the columns.
 pub type Record = Map<String, Value>;

@@ -46,7 +46,7 @@ pub const SCHEMA_VERSION: i32 = MIGRATIONS[MIGRATIONS.len() - 1].version;
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('outboxd'), hashtext('migrate'))";
 /// How a migration begins: it gives up rather than hold up the application behind its locks, and
 /// what it creates is not bound to functions of the same name in `public`.
-const OPENING: &str = opening!("statement_timeout = 0", "lock_timeout = '5s'");
+const OPENING: &str = begin!("statement_timeout = 0", "lock_timeout = '5s'");
 
 impl Migration {
     /// SHA-256 of the text, in hex.

@@ -2,7 +2,7 @@
 //! that what one of them cannot have does not hide the others.
 
 use std::collections::HashMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
@@ -13,20 +13,16 @@ use super::{Opening, Param, Store};
 use crate::endpoint::EndpointKey;
 
 /// How a look begins: it gives way at once.
-const LOOK: Opening = Opening {
-    limit: Duration::from_secs(3),
-    sql: opening!("statement_timeout = '2s'", "lock_timeout = '500ms'", "jit = off"),
-};
+const LOOK: Opening =
+    opening!(3, "statement_timeout = '2s'", "lock_timeout = '500ms'", "jit = off");
 /// For counting row by row, which dead rows can make slow, and which is not needed then.
-const COUNT: Opening = Opening {
-    limit: Duration::from_secs(2),
-    sql: opening!(
-        "statement_timeout = '500ms'",
-        "lock_timeout = '500ms'",
-        "jit = off",
-        "enable_seqscan = off"
-    ),
-};
+const COUNT: Opening = opening!(
+    2,
+    "statement_timeout = '500ms'",
+    "lock_timeout = '500ms'",
+    "jit = off",
+    "enable_seqscan = off"
+);
 
 /// Rows that are counted one by one at most.
 pub const EXACT_ROWS: i64 = 20_000;

@@ -5,7 +5,8 @@ use tokio_postgres::types::Type;
 
 use super::error::StoreError;
 use super::manage::{Query, Record};
-use super::{ADMIN, BRIEF, Opening, Store};
+use super::opening::BRIEF;
+use super::{ADMIN, Opening, Store};
 use crate::config::Secrets;
 use crate::seal::{Keyring, OpenError, SealError, is_sealed};
 use crate::sign::ed25519::{self, SigningKey};
