@@ -3,27 +3,31 @@
 -- behind an earlier event of its key is not even looked at.
 -- $1 int[]: endpoint; $2 int[]: room of each; $3 int: holder; $4 bigint: lease in microseconds
 -- $5 int: largest payload in bytes to bring along; null: bring no event along
--- Serves itself from work_due (endpoint, behind, due_at), work_pkey and events_pkey.
+-- Serves itself from work_due (endpoint, behind, due_at) and events_pkey.
+-- Kept prepared, so its plan must not depend on what the tables held when it was made: ranges in the order
+-- of an index leave that index alone, and rows that were found are changed by their place.
 WITH due AS MATERIALIZED (
-    SELECT w.event_seq, w.endpoint, w.attempt, w.holder
+    SELECT w.place, w.holder
     FROM unnest($1::int[], $2::int[]) AS r (endpoint, room)
     CROSS JOIN LATERAL (
-        SELECT event_seq, endpoint, attempt, holder FROM outbox.work
-        WHERE endpoint = r.endpoint AND NOT behind AND due_at <= statement_timestamp()
-        ORDER BY due_at LIMIT r.room
+        SELECT ctid AS place, holder FROM outbox.work
+        WHERE (endpoint, behind, due_at) >= (r.endpoint, false, '-infinity'::timestamptz)
+          AND (endpoint, behind, due_at) <= (r.endpoint, false, statement_timestamp())
+        ORDER BY endpoint, behind, due_at LIMIT r.room
         FOR UPDATE SKIP LOCKED
     ) w
-), interrupted AS (
-    INSERT INTO outbox.history (event_seq, endpoint, attempt, is_attempt, started_at, outcome, error)
-    SELECT event_seq, endpoint, attempt, true, statement_timestamp(), 'interrupted',
-           'the daemon stopped before it recorded the outcome'
-    FROM due WHERE holder IS NOT NULL
 ), leased AS (
     UPDATE outbox.work w
     SET due_at = statement_timestamp() + $4 * interval '1 microsecond', attempt = w.attempt + 1, holder = $3
     FROM due
-    WHERE w.event_seq = due.event_seq AND w.endpoint = due.endpoint
-    RETURNING w.event_seq, w.endpoint, w.attempt, w.failures
+    -- One that changed since the snapshot was taken is not found, and is for the next claim.
+    WHERE w.ctid = due.place
+    RETURNING w.event_seq, w.endpoint, w.attempt, w.failures, due.holder AS holder_before
+), interrupted AS (
+    INSERT INTO outbox.history (event_seq, endpoint, attempt, is_attempt, started_at, outcome, error)
+    SELECT event_seq, endpoint, attempt - 1, true, statement_timestamp(), 'interrupted',
+           'the daemon stopped before it recorded the outcome'
+    FROM leased WHERE holder_before IS NOT NULL
 )
 SELECT l.event_seq, l.endpoint, l.attempt, l.failures, e.id, e.type, e.tenant, e.live,
        (extract(epoch FROM e.created_at) * 1000000)::bigint AS created_us,
@@ -33,4 +37,4 @@ SELECT l.event_seq, l.endpoint, l.attempt, l.failures, e.id, e.type, e.tenant, e
        CASE WHEN pg_column_size(e.payload) <= $5 AND octet_length(e.payload::text) <= $5
             THEN e.payload::text END AS payload
 FROM leased l
-LEFT JOIN outbox.events e ON e.seq = l.event_seq AND $5 IS NOT NULL
+LEFT JOIN LATERAL (SELECT * FROM outbox.events WHERE seq = l.event_seq AND $5 IS NOT NULL LIMIT 1) e ON true

@@ -5,8 +5,9 @@
 -- Serves itself from queue_pkey and events_pkey.
 WITH taken AS (
     DELETE FROM outbox.queue q
-    WHERE q.seq = ANY (ARRAY(
-        SELECT seq FROM outbox.queue WHERE seq >= $3 ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED))
+    -- A row of the queue never changes its place.
+    WHERE q.ctid = ANY (ARRAY(
+        SELECT ctid FROM outbox.queue WHERE seq >= $3 ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED))
     RETURNING q.seq
 )
 SELECT r.revision, (SELECT max(seq) FROM outbox.queue WHERE seq >= $3) AS newest, e.seq, e.id, e.type, e.tenant, e.live, e.target,
@@ -19,4 +20,4 @@ SELECT r.revision, (SELECT max(seq) FROM outbox.queue WHERE seq >= $3) AS newest
        (extract(epoch FROM least(greatest(e.created_at, e.inserted_at, e.deliver_after), timestamptz '9999-01-01 00:00:00Z'))
         * 1000000)::bigint AS wanted_us
 FROM outbox.endpoint_revision r
-LEFT JOIN (taken JOIN outbox.events e USING (seq)) ON true
+LEFT JOIN (taken t JOIN LATERAL (SELECT * FROM outbox.events WHERE seq = t.seq LIMIT 1) e ON true) ON true

@@ -2,12 +2,14 @@
 -- $1 int[]: endpoint; $2 bigint: look no further back than this, $3 bigint: nor ahead, in microseconds from now.
 -- Between the two, for what has ended leaves dead entries wherever its leases would have.
 -- Serves itself from work_due (endpoint, behind, due_at), one probe per endpoint.
+-- Kept prepared: see claim for the ranges.
 SELECT r.endpoint, (extract(epoch FROM w.due_at - statement_timestamp()) * 1000000)::bigint AS wait_us
 FROM unnest($1::int[]) AS r (endpoint)
 CROSS JOIN LATERAL (
     SELECT due_at FROM outbox.work
-    WHERE endpoint = r.endpoint AND NOT behind
-      AND due_at >= statement_timestamp() - $2 * interval '1 microsecond'
-      AND due_at <= statement_timestamp() + $3 * interval '1 microsecond'
-    ORDER BY due_at LIMIT 1
+    WHERE (endpoint, behind, due_at)
+          >= (r.endpoint, false, statement_timestamp() - $2 * interval '1 microsecond')
+      AND (endpoint, behind, due_at)
+          <= (r.endpoint, false, statement_timestamp() + $3 * interval '1 microsecond')
+    ORDER BY endpoint, behind, due_at LIMIT 1
 ) w

@@ -95,8 +95,8 @@ impl Transaction {
     async fn catalogue(&mut self, wanted: Wanted<'_>) -> Result<Catalogued, StoreError> {
         // The revision comes with the endpoints: a change after that has a higher one, and is read
         // again.
-        let rows = self.query(include_str!("../../sql/load_endpoints.sql"), &[]).await?;
-        let secret_rows = self.query(include_str!("../../sql/load_secrets.sql"), &[]).await?;
+        let rows = self.query_once(include_str!("../../sql/load_endpoints.sql")).await?;
+        let secret_rows = self.query_once(include_str!("../../sql/load_secrets.sql")).await?;
         let (revision, endpoints) = read_endpoints(&rows, &secret_rows, wanted.keys)?;
         let event_types = if wanted.event_types { Some(self.event_types().await?) } else { None };
         Ok(Catalogued { revision, endpoints, event_types })

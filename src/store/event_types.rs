@@ -9,7 +9,7 @@ impl Transaction {
     /// # Errors
     /// Of the database.
     pub(super) async fn event_types(&mut self) -> Result<Vec<(String, String)>, StoreError> {
-        let rows = self.query(include_str!("../../sql/load_event_types.sql"), &[]).await?;
+        let rows = self.query_once(include_str!("../../sql/load_event_types.sql")).await?;
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
 }

@@ -106,7 +106,7 @@ impl Store {
     /// Releases what dead daemons had leased.
     pub async fn bury(&self, own: i32) -> Result<Buried, StoreError> {
         let sql = include_str!("../../sql/instance_bury.sql");
-        let rows = self.work(sql, &[(&own, Type::INT4)]).await?;
+        let rows = self.chore(sql, &[(&own, Type::INT4)]).await?;
         Ok(Buried { dead: rows[0].try_get(0)?, released: rows[0].try_get(1)? })
     }
 
@@ -150,7 +150,7 @@ impl Presence {
             Some(client) => answered(ANSWER, client.query_typed(sql, &params)).await?,
             None => {
                 // A connection of the pool has to come free first.
-                let beaten = tokio::time::timeout(2 * ANSWER, store.work(sql, &params)).await;
+                let beaten = tokio::time::timeout(2 * ANSWER, store.chore(sql, &params)).await;
                 beaten.unwrap_or(Err(StoreError::Silent(2 * ANSWER)))?
             }
         };
@@ -160,6 +160,6 @@ impl Presence {
     /// Leaves in order; there are no leases left.
     pub async fn leave(self, store: &Store) -> Result<(), StoreError> {
         let sql = include_str!("../../sql/instance_leave.sql");
-        store.work(sql, &[(&self.place.id, Type::INT4)]).await.map(drop)
+        store.chore(sql, &[(&self.place.id, Type::INT4)]).await.map(drop)
     }
 }

@@ -38,7 +38,7 @@ use tokio_postgres::Row;
 use crate::config::connection::ConnectionString;
 use connect::{Connection, Connector};
 use error::StoreError;
-use opening::{ADMIN, LEASE, Opening, WORK};
+use opening::{ADMIN, CHORE, LEASE, Opening, WORK};
 use sessions::Sessions;
 use transaction::{Param, Transaction};
 
@@ -145,6 +145,11 @@ impl Store {
     /// One statement in a working transaction of its own: one round trip.
     async fn work(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
         self.begin(WORK).await?.last(sql, params).await
+    }
+
+    /// One statement of the daemon's that is not made all the time, likewise.
+    async fn chore(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
+        self.begin(CHORE).await?.last(sql, params).await
     }
 
     /// One statement that leases, in a transaction of its own: one round trip.

@@ -94,9 +94,13 @@ macro_rules! work {
     };
 }
 
-/// For outcomes and what goes on beside. Losing the last of them to a crash of the database costs
+/// For outcomes, and what is asked all the time. Losing the last of them to a crash of the database costs
 /// duplicates, never events, so they do not wait for the disk.
 pub(super) const WORK: Opening = work!(PLAIN, "synchronous_commit = off");
+
+/// The same for what is not done all the time, and planned anew whenever it is.
+pub(super) const CHORE: Opening =
+    Opening { settled: "BEGIN; SET LOCAL plan_cache_mode = DEFAULT", prepares: false, ..WORK };
 
 /// For what leases deliveries: requests are made on the strength of it, so it must not be forgotten.
 pub(super) const LEASE: Opening =

@@ -31,7 +31,7 @@ impl Store {
             include_str!("../../sql/promote_keys.sql"),
             include_str!("../../sql/promote.sql")
         );
-        read(&self.work(sql, &[(&keys, Type::TEXT_ARRAY)]).await?[0])
+        read(&self.chore(sql, &[(&keys, Type::TEXT_ARRAY)]).await?[0])
     }
 
     /// Lets go what is first of its key, now that these have ended.
@@ -43,7 +43,7 @@ impl Store {
             include_str!("../../sql/promote.sql")
         );
         let params = [(&event_seq as _, Type::INT8_ARRAY), (&endpoint as _, Type::INT4_ARRAY)];
-        read(&self.work(sql, &params).await?[0])
+        read(&self.chore(sql, &params).await?[0])
     }
 
     /// Lets go what is first of its key, for the next `most` keys of endpoints behind a place.
@@ -55,7 +55,7 @@ impl Store {
         let (key, endpoint) = after;
         let params =
             [(key as _, Type::TEXT), (endpoint as _, Type::INT4), (&most as _, Type::INT4)];
-        read(&self.work(sql, &params).await?[0])
+        read(&self.chore(sql, &params).await?[0])
     }
 }
 

@@ -134,7 +134,7 @@ impl Store {
         let attempt: Vec<i32> = column(|lease| lease.attempt);
         let holder: Vec<i32> = column(|lease| lease.holder);
         let pause_us: Vec<i64> = unsent.iter().map(|(_, pause)| micros(*pause)).collect();
-        self.work(
+        self.chore(
             include_str!("../../sql/release.sql"),
             &[
                 (&event_seq, Type::INT8_ARRAY),

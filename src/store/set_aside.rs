@@ -5,7 +5,8 @@ use tokio_postgres::types::Type;
 use super::claim::read_event;
 use super::error::StoreError;
 use super::fan_out::LARGEST_PAYLOAD_BYTES;
-use super::{Param, Store, Transaction, WORK};
+use super::opening::CHORE;
+use super::{Param, Store, Transaction};
 
 /// Without a readable event among them, more unreadable ones than this are the database's fault.
 const MOST_ALONE: usize = 10;
@@ -30,7 +31,7 @@ impl Store {
         limit: i64,
         from: i64,
     ) -> Result<Vec<Unusable>, StoreError> {
-        let mut transaction = self.begin(WORK).await?;
+        let mut transaction = self.begin(CHORE).await?;
         let sql = include_str!("../../sql/fan_out_lock.sql");
         let rows = transaction.query(sql, &[(&limit, Type::INT8), (&from, Type::INT8)]).await?;
         let mut unusable = Vec::new();
@@ -56,7 +57,7 @@ impl Store {
 
     /// Puts an event into quarantine that is on the queue.
     pub async fn set_aside(&self, unusable: &Unusable) -> Result<(), StoreError> {
-        self.begin(WORK).await?.set_aside(std::slice::from_ref(unusable)).await
+        self.begin(CHORE).await?.set_aside(std::slice::from_ref(unusable)).await
     }
 }
 

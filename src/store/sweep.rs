@@ -38,7 +38,7 @@ impl Store {
         let keep_us = micros(keep);
         let params: [Param<'_>; 3] =
             [(&after, Type::INT8), (&keep_us, Type::INT8), (&limit, Type::INT8)];
-        let rows = self.work(include_str!("../../sql/sweep_events.sql"), &params).await?;
+        let rows = self.chore(include_str!("../../sql/sweep_events.sql"), &params).await?;
         let row = &rows[0];
         Ok(Swept {
             looked: row.try_get(0)?,

@@ -50,6 +50,22 @@ impl Transaction {
     pub async fn query(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
         let opening = self.opening.take();
         let prepared = self.prepared(sql, params).await?;
+        self.send(opening, prepared, sql, params).await
+    }
+
+    /// One of several statements, which is planned anew.
+    pub async fn query_once(&mut self, sql: &str) -> Result<Vec<Row>, StoreError> {
+        let opening = self.opening.take();
+        self.send(opening, None, sql, &[]).await
+    }
+
+    async fn send(
+        &self,
+        opening: Option<&'static str>,
+        prepared: Option<Statement>,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, StoreError> {
         let client = self.client();
         let rows = rows(client, prepared.as_ref(), sql, params);
         let Some(opening) = opening else {
