@@ -2,6 +2,7 @@
 
 mod bounds;
 mod courtesy;
+mod pace;
 mod plan;
 mod set_aside;
 mod validation;
@@ -17,24 +18,18 @@ use crate::catalogue::Catalogue;
 use crate::deliver::Deliverer;
 use crate::endpoint::EndpointKey;
 use crate::event::Job;
-use crate::health::{Beat, Health};
+use crate::health::Health;
 use crate::metrics::pipeline::Wakeup;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::fan_out::Batch;
 use bounds::{Bounds, FloorLoop};
-use courtesy::{Asked, BITE};
+use courtesy::Asked;
+use pace::{Pace, Part};
 use plan::{Leased, Plan};
-use validation::Reports;
 
-/// Most events of one transaction.
-const BATCH_EVENTS: i64 = 500;
-/// The same of a backlog, where nobody waits for the next batch.
-const BATCH_BACKLOG: i64 = 2000;
 /// Most deliveries of one transaction, unless a single event has more.
 const BATCH_DELIVERIES: usize = 20_000;
-/// Most payload bytes of one transaction, or the next ones are smaller.
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// The pause while events arrive.
 const BUSY: Duration = Duration::from_millis(1);
 /// How much longer the pause gets when nothing came: from the shortest to the longest in 2 s, so that
@@ -42,8 +37,10 @@ const BUSY: Duration = Duration::from_millis(1);
 const SLOWER: f64 = 1.05;
 /// The longest pause.
 const IDLE: Duration = Duration::from_millis(100);
-/// How often it is looked whether an endpoint has room again.
+/// How often it is looked whether there is room again, and how long at most for that of an endpoint
+/// that is quick.
 const ROOM: Duration = Duration::from_millis(2);
+const ROOM_SOON: Duration = Duration::from_millis(50);
 /// How often the watchdog hears of a loop that has nothing to do.
 const BEAT: Duration = Duration::from_secs(5);
 
@@ -60,32 +57,6 @@ pub struct FanOut {
     pub health: Arc<Health>,
 }
 
-/// What a loop of fan-out takes off the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    /// What has just come: small batches, soon.
-    Front,
-    /// What came in larger numbers than fit into one of those, a million events in one transaction
-    /// perhaps. It is worked off beside the front, which no longer sees it.
-    Backlog,
-}
-
-impl Part {
-    fn beat(self) -> Beat {
-        match self {
-            Self::Front => Beat::FanOut,
-            Self::Backlog => Beat::Backlog,
-        }
-    }
-
-    fn batch(self) -> i64 {
-        match self {
-            Self::Front => BATCH_EVENTS,
-            Self::Backlog => BATCH_BACKLOG,
-        }
-    }
-}
-
 /// What one turn found.
 enum Turn {
     /// More is waiting; to be taken after this pause.
@@ -94,63 +65,6 @@ enum Turn {
     Some,
     /// Nothing.
     Empty,
-}
-
-/// How the next batch is taken.
-struct Pace {
-    part: Part,
-    limit: i64,
-    /// Likely nothing waits: to look costs less than to take nothing.
-    idle: bool,
-    /// After a conflict with a replay: create without leasing.
-    unleased: bool,
-    /// The number from which the batch of this turn was taken.
-    from: i64,
-    /// The only event of this batch.
-    alone: Option<i64>,
-    /// What the log has heard of events that do not match.
-    reports: Reports,
-}
-
-impl Pace {
-    fn new(part: Part) -> Self {
-        Self {
-            part,
-            limit: part.batch(),
-            idle: true,
-            unleased: false,
-            from: 0,
-            alone: None,
-            reports: Reports::default(),
-        }
-    }
-
-    /// Most events of the next batch.
-    fn limit(&self, bounds: &Bounds) -> i64 {
-        match self.part {
-            Part::Backlog if bounds.courtesy.is_owed(Instant::now()) => self.limit.min(BITE),
-            _ => self.limit,
-        }
-    }
-
-    /// What was asked at this time has been answered.
-    fn answered(&self, bounds: &Bounds, asked: Asked, at: Instant) {
-        if self.part == Part::Front {
-            bounds.courtesy.answered(asked, at.elapsed(), bounds.backlog().is_some());
-        }
-    }
-
-    /// The next batch may be larger than this one, or has to be smaller.
-    fn adapt(&mut self, bytes: usize, spilled: bool) {
-        let most = self.part.batch();
-        if bytes > BATCH_BYTES {
-            self.limit = (self.limit / 2).max(1);
-        } else if spilled && self.part == Part::Backlog && self.limit > BATCH_EVENTS {
-            self.limit = (self.limit / 2).max(BATCH_EVENTS);
-        } else {
-            self.limit = (self.limit * 2).min(most);
-        }
-    }
 }
 
 impl FanOut {
@@ -245,10 +159,7 @@ impl FanOut {
     ) -> Result<Turn, StoreError> {
         let began = Instant::now();
         let backlog = bounds.backlog();
-        pace.from = match pace.part {
-            Part::Front => bounds.past_backlog(),
-            Part::Backlog => bounds.floor(),
-        };
+        pace.from = pace.begin(bounds, began);
         pace.alone = None;
         if pace.idle {
             let (revision, waiting) = self.store.peek_events(pace.from).await?;
@@ -299,17 +210,16 @@ impl FanOut {
             return Ok(Turn::Full(Duration::ZERO));
         }
         let full_lane = plan.throttled.last().copied();
-        pace.adapt(batch.bytes(), full_lane.is_some());
+        pace.adapt(&batch, &plan);
+        pace.next = batch.taken.iter().map(|it| it.event.seq + 1).max().filter(|_| full);
         failpoint!("fan_out.before_commit");
-        let spilled = plan.spilled.len() as f64 / plan.new.event_seq.len().max(1) as f64;
+        let crowded = plan.crowded as f64 / plan.new.event_seq.len().max(1) as f64;
         self.finish(batch, plan, pace, (holder, asked)).await?;
         self.deliverer.promote_keys(&keys).await;
         match full {
             true if pace.part == Part::Backlog => {
                 let took = began.elapsed();
-                if let Some(key) = full_lane {
-                    self.await_room(key, took.mul_f64(spilled)).await;
-                }
+                self.await_room(full_lane, took.mul_f64(crowded)).await;
                 Ok(Turn::Full(bounds.courtesy.pause(took, began)))
             }
             true => Ok(Turn::Full(Duration::ZERO)),
@@ -320,11 +230,12 @@ impl FanOut {
         }
     }
 
-    /// What finds no room in memory is claimed later, at more cost: waits until the endpoint has some
-    /// again, but no longer than this, for others wait too.
-    async fn await_room(&self, key: EndpointKey, most: Duration) {
-        let until = Instant::now() + most;
-        while Instant::now() < until && !self.deliverer.lanes().has_room(key, Instant::now()) {
+    /// What finds no room in memory is claimed later, at more cost: waits until there is some again,
+    /// for an endpoint or for all. Others wait too, so for one that is slow no longer than this.
+    async fn await_room(&self, full: Option<EndpointKey>, most: Duration) {
+        let soon = full.is_none_or(|key| self.deliverer.lanes().is_quick(key));
+        let until = Instant::now() + if soon { ROOM_SOON } else { most };
+        while Instant::now() < until && !self.deliverer.lanes().has_room(full, Instant::now()) {
             tokio::time::sleep(ROOM).await;
         }
     }

@@ -16,14 +16,14 @@ use crate::event::{Job, Lease};
 use lane::Lane;
 use slots::{Slots, Speed};
 
+pub use standing::Fleet;
+
 /// Most deliveries of a lane that go ahead of the others.
 const MAX_AHEAD: usize = 8;
 /// Most deliveries queued for all.
 const MAX_QUEUED: usize = 20_000;
 /// Most payload bytes queued for all.
 const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
-/// Endpoints that fail together at least, for it to be called an outage of ours.
-const OUTAGE_LEAST: usize = 5;
 
 /// Limits that hold for all lanes.
 #[derive(Clone, Copy, Debug)]
@@ -49,22 +49,6 @@ pub struct Finished {
     pub back: Vec<Job>,
     /// The circuit opened or closed.
     pub change: Option<Change>,
-}
-
-/// How the endpoints that were sent to lately fare.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fleet {
-    /// Endpoints whose last attempts all failed,
-    pub failing: usize,
-    /// of so many.
-    pub heard: usize,
-}
-
-impl Fleet {
-    /// Whether so many fail together that the fault is likely ours: network, name service, roots.
-    pub fn is_outage(self) -> bool {
-        self.failing >= OUTAGE_LEAST && self.failing * 2 > self.heard
-    }
 }
 
 /// All lanes.
@@ -143,10 +127,16 @@ impl Lanes {
         granted
     }
 
-    /// Whether half of what may be queued for an endpoint is free.
-    pub fn has_room(&self, key: EndpointKey, now: Instant) -> bool {
-        let lane = self.lanes.get(&key);
-        lane.is_some_and(|lane| lane.room(now) >= lane.held().max(1))
+    /// Whether half of what may be queued is free, for all and for this endpoint.
+    pub fn has_room(&self, key: Option<EndpointKey>, now: Instant) -> bool {
+        let lane = key.and_then(|key| self.lanes.get(&key));
+        self.queued <= MAX_QUEUED / 2
+            && lane.is_none_or(|lane| lane.room(now) >= lane.held().max(1))
+    }
+
+    /// Whether an endpoint answers soon.
+    pub fn is_quick(&self, key: EndpointKey) -> bool {
+        self.lanes.get(&key).is_some_and(|lane| lane.speed == Speed::Quick)
     }
 
     /// Promises room to one delivery that goes ahead of what is queued, in a full lane too, and to

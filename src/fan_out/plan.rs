@@ -25,6 +25,8 @@ pub(super) struct Plan {
     /// The endpoints of those that wait in the database, and for how long at least.
     pub spilled: Vec<(EndpointKey, Duration)>,
     pub unmatched: u64,
+    /// How many might have been sent at once, had there been room for them.
+    pub crowded: usize,
     /// The endpoints that had no room for one, once for each.
     pub throttled: Vec<EndpointKey>,
     /// What the schemas said of the events.
@@ -70,6 +72,7 @@ impl FanOut {
                 if leased {
                     plan.leased.push(Leased { index, endpoint: *key, ahead: target.is_some() });
                 } else if !ordered {
+                    plan.crowded += usize::from(may_lease);
                     if may_lease && has_space {
                         plan.throttled.push(*key);
                     }

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::Request;
+use crate::endpoint::Endpoint;
 
 /// What stands in the place of each.
 const REDACTED: &[u8] = b"[redacted]";
@@ -19,63 +19,72 @@ const TELLING: [&str; 9] =
 
 /// The secrets, credentials and signatures of one request. It cannot be printed.
 #[derive(Default)]
-pub struct Confidential {
+pub struct Confidential<'a> {
     /// Longest first: one may be a part of another.
-    values: Vec<Vec<u8>>,
+    values: Vec<&'a str>,
 }
 
-impl Confidential {
+impl<'a> Confidential<'a> {
     /// What is confidential about a request.
-    pub fn of(request: &Request<'_>) -> Self {
+    pub fn of(endpoint: &'a Endpoint, signatures: &'a [String]) -> Self {
         let mut found = Self::default();
-        for signature in request.signatures {
+        for signature in signatures {
             // All those in one value, such as `v1,... v1,...` and `t=...,v1=...`.
             signature.split([' ', ',', ';']).for_each(|part| found.add(value_of(part)));
         }
-        for (name, value) in &request.endpoint.headers {
+        for (name, value) in &endpoint.headers {
             if is_credential(name, value) {
                 // `Bearer ...`, `Basic ...`: the scheme is no secret, and may be left out.
                 found.add(value.rsplit(' ').next().unwrap_or(value));
                 found.add(value);
             }
         }
-        for secret in request.endpoint.written_secrets() {
+        for secret in endpoint.written_secrets() {
             found.add(secret);
             PREFIXES.iter().filter_map(|it| secret.strip_prefix(it)).for_each(|it| found.add(it));
         }
-        found.values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        found.values.dedup();
+        found.sort();
         found
     }
 
-    /// Adds a value in the spellings in which receivers repeat it: as it is, and in JSON that
-    /// escapes slashes.
-    fn add(&mut self, value: &str) {
+    fn add(&mut self, value: &'a str) {
         if value.len() >= SHORTEST {
-            if value.contains('/') {
-                self.values.push(value.replace('/', "\\/").into_bytes());
-            }
-            self.values.push(value.as_bytes().to_vec());
+            self.values.push(value);
         }
     }
 
-    /// The length of the longest.
-    pub fn longest(&self) -> usize {
-        self.values.first().map_or(0, Vec::len)
+    fn sort(&mut self) {
+        self.values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        self.values.dedup();
     }
 
-    /// The bytes without any of it.
-    pub fn redacted<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+    /// The length of the longest, in whatever spelling.
+    pub fn longest(&self) -> usize {
+        let slashes = |value: &str| value.bytes().filter(|byte| *byte == b'/').count();
+        self.values.iter().map(|value| value.len() + slashes(value)).max().unwrap_or(0)
+    }
+
+    /// The bytes without any of it, in the spellings in which receivers repeat it: as it is, and in
+    /// JSON that escapes slashes.
+    pub fn redacted<'b>(&self, bytes: &'b [u8]) -> Cow<'b, [u8]> {
         let mut text = Cow::Borrowed(bytes);
+        let has_escapes = bytes.contains(&b'\\');
         for value in &self.values {
-            let mut from = 0;
-            while let Some(at) = find(&text[from..], value) {
-                let at = from + at;
-                text.to_mut().splice(at..at + value.len(), REDACTED.iter().copied());
-                from = at + REDACTED.len();
+            if has_escapes && value.contains('/') {
+                redact(&mut text, value.replace('/', "\\/").as_bytes());
             }
+            redact(&mut text, value.as_bytes());
         }
         text
+    }
+}
+
+fn redact(text: &mut Cow<'_, [u8]>, value: &[u8]) {
+    let mut from = 0;
+    while let Some(at) = find(&text[from..], value) {
+        let at = from + at;
+        text.to_mut().splice(at..at + value.len(), REDACTED.iter().copied());
+        from = at + REDACTED.len();
     }
 }
 
@@ -104,10 +113,10 @@ fn find(bytes: &[u8], value: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn knowing(values: &[&str]) -> Confidential {
+    fn knowing<'a>(values: &[&'a str]) -> Confidential<'a> {
         let mut known = Confidential::default();
         values.iter().for_each(|value| known.add(value));
-        known.values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        known.sort();
         known
     }
 

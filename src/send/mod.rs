@@ -171,7 +171,7 @@ impl Sender {
             Err(error) => return Reply::failure(Outcome::Protocol, error.to_string()),
         };
         failpoint!("send.before_connect");
-        let confidential = Confidential::of(&request);
+        let confidential = Confidential::of(request.endpoint, request.signatures);
         let sent = client.post(url.clone()).headers(headers).body(request.body).send();
         match timeout_at(deadline.into(), sent).await {
             Ok(Ok(response)) => match response.remote_addr().map(|peer| self.policy.check(peer)) {

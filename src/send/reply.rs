@@ -29,7 +29,7 @@ pub(super) async fn read(
     response: Response,
     deadline: Instant,
     success: &Statuses,
-    confidential: &Confidential,
+    confidential: &Confidential<'_>,
 ) -> Reply {
     failpoint!("send.after_head");
     let headers = redacted(response.headers(), confidential);
@@ -50,7 +50,7 @@ pub(super) async fn read(
 }
 
 /// The headers without anything confidential in their values.
-fn redacted<'a>(headers: &'a HeaderMap, confidential: &Confidential) -> Cow<'a, HeaderMap> {
+fn redacted<'a>(headers: &'a HeaderMap, confidential: &Confidential<'_>) -> Cow<'a, HeaderMap> {
     let mut headers = Cow::Borrowed(headers);
     if headers.values().any(|it| matches!(confidential.redacted(it.as_bytes()), Cow::Owned(_))) {
         for value in headers.to_mut().values_mut() {
@@ -87,7 +87,7 @@ pub fn judge(status: u16, headers: &HeaderMap, success: &Statuses, now: i64) -> 
 async fn read_body(
     mut response: Response,
     until: Instant,
-    confidential: &Confidential,
+    confidential: &Confidential<'_>,
 ) -> (Bytes, bool, Option<String>) {
     // Nothing confidential may be left because only half of it fits.
     let longest = confidential.longest();
@@ -96,6 +96,8 @@ async fn read_body(
     tokio::pin!(late);
     let cut = loop {
         let chunk = tokio::select! {
+            // First what is there: mostly that is all, and no timer is needed.
+            biased;
             chunk = response.chunk() => chunk,
             () = &mut late => break Some("the body was cut short: it took too long".to_owned()),
         };
@@ -165,34 +167,64 @@ fn explain(outcome: Outcome, status: u16, headers: &HeaderMap) -> Option<String>
 
 /// Headers as a JSON object; what only the connection needs is left out, and what does not fit.
 fn headers_to_json(headers: &HeaderMap) -> String {
-    let mut object = serde_json::Map::new();
+    let mut object = String::with_capacity(256);
     let mut size = 0;
     for name in headers.keys() {
         if matches!(name.as_str(), "connection" | "keep-alive" | "transfer-encoding" | "date") {
             continue;
         }
-        let values: Vec<String> =
-            headers.get_all(name).iter().map(|value| printable(value.as_bytes())).collect();
-        let value = values.join(", ");
+        let mut value = String::new();
+        for (number, one) in headers.get_all(name).iter().enumerate() {
+            if number > 0 {
+                value.push_str(", ");
+            }
+            print(one.as_bytes(), &mut value);
+        }
         size += name.as_str().len() + value.len();
         if size > REPLY_KEPT {
             break;
         }
-        object.insert(name.as_str().to_owned(), value.into());
+        object.push(if object.is_empty() { '{' } else { ',' });
+        quote(name.as_str(), &mut object);
+        object.push(':');
+        quote(&value, &mut object);
     }
-    serde_json::Value::Object(object).to_string()
+    if object.is_empty() {
+        object.push('{');
+    }
+    object.push('}');
+    object
+}
+
+/// Appends printable text as a JSON string: two characters of it have to be escaped.
+fn quote(text: &str, out: &mut String) {
+    out.push('"');
+    for part in text.split_inclusive(['"', '\\']) {
+        let plain = part.strip_suffix(['"', '\\']).unwrap_or(part);
+        out.push_str(plain);
+        if plain.len() < part.len() {
+            out.push('\\');
+            out.push_str(&part[plain.len()..]);
+        }
+    }
+    out.push('"');
 }
 
 /// Bytes of a receiver as text that can neither break a log nor a terminal.
 pub fn printable(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
+    let mut text = String::new();
+    print(bytes, &mut text);
+    text
+}
+
+fn print(bytes: &[u8], text: &mut String) {
+    text.reserve(bytes.len());
     for byte in bytes {
         match byte {
             b' '..=b'~' => text.push(char::from(*byte)),
             _ => text.push_str(&byte.escape_ascii().to_string()),
         }
     }
-    text
 }
 
 /// A text cut to what is kept of an error, at a character.
@@ -232,6 +264,10 @@ mod tests {
         headers.insert("x-a", HeaderValue::from_static("1"));
         headers.append("x-a", HeaderValue::from_static("2"));
         assert_eq!(headers_to_json(&headers), r#"{"x-a":"1, 2"}"#);
+        headers.insert("x-b", HeaderValue::from_bytes(b"\"a\\b\"\xff").expect("a value"));
+        let read: serde_json::Value =
+            serde_json::from_str(&headers_to_json(&headers)).expect("an object");
+        assert_eq!(read, serde_json::json!({ "x-a": "1, 2", "x-b": r#""a\b"\xff"# }));
         for n in 0..60 {
             let name: HeaderName = format!("x-{n}").parse().expect("a header name");
             headers.insert(name, HeaderValue::from_str(&"v".repeat(1000)).expect("a value"));

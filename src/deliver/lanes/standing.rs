@@ -4,8 +4,27 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
-use super::{Fleet, Lanes};
+use super::Lanes;
 use crate::endpoint::EndpointKey;
+
+/// Endpoints that fail together at least, for it to be called an outage of ours.
+const OUTAGE_LEAST: usize = 5;
+
+/// How the endpoints that were sent to lately fare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fleet {
+    /// Endpoints whose last attempts all failed,
+    pub failing: usize,
+    /// of so many.
+    pub heard: usize,
+}
+
+impl Fleet {
+    /// Whether so many fail together that the fault is likely ours: network, name service, roots.
+    pub fn is_outage(self) -> bool {
+        self.failing >= OUTAGE_LEAST && self.failing * 2 > self.heard
+    }
+}
 
 impl Lanes {
     /// How the endpoints that were sent to lately fare.
