@@ -25,6 +25,7 @@ pub mod error;
 pub mod event_types;
 pub mod fan_out;
 pub mod fitness;
+pub mod home;
 pub mod instance;
 pub mod manage;
 

@@ -13,6 +13,8 @@ mod defaults;
 mod limits;
 /// Replies with every byte there is.
 mod replies;
+/// A backup that was restored: what waited in it is not sent again unasked.
+mod restored;
 /// Rows with values that no schema of ours would have let in, and those it lets in.
 mod rows;
 /// People and processes that change what the daemon works on.
