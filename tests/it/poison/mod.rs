@@ -11,6 +11,8 @@ mod damage;
 mod defaults;
 /// What a server has no room for, and whose clock decides.
 mod limits;
+/// What others leave open: transactions that nobody ends, snapshots, replication slots.
+mod open;
 /// Replies with every byte there is.
 mod replies;
 /// A backup that was restored: what waited in it is not sent again unasked.
