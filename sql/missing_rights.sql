@@ -17,7 +17,7 @@ WITH needed (object, privilege, columns) AS (
     ('outbox.quarantine', 'UPDATE', '{reason,quarantined_at,released_at,discarded_at}'),
     ('outbox.quarantine', 'DELETE', NULL), ('outbox.quarantined_events', 'SELECT', NULL),
     ('outbox.endpoint_failures', 'SELECT', NULL), ('outbox.endpoint_failures', 'INSERT', NULL),
-    ('outbox.endpoint_failures', 'DELETE', NULL)
+    ('outbox.endpoint_failures', 'DELETE', NULL), ('outbox.home', 'UPDATE', '{seen_at}'), ('outbox.held', 'SELECT', NULL)
 ), missing (privilege, object) AS (
     SELECT privilege || coalesce(' (' || array_to_string(columns, ', ') || ')', ''), object FROM needed
     WHERE CASE WHEN columns IS NULL THEN NOT has_table_privilege(object, privilege)
@@ -28,6 +28,7 @@ WITH needed (object, privilege, columns) AS (
     FROM (VALUES ('outbox.maintain_history(interval, int)'), ('outbox.disable_endpoint(int, text)'),
                  ('outbox.url_key(text)'), ('outbox.cancel_work(int, text, bigint)'),
                  ('outbox.pause_failing(interval)'), ('outbox.resume_mended(int)'),
+                 ('outbox.recognise(interval, bigint)'),
                  ('outbox.report_exhausted(bigint[], int[], int[], text[], int[])')) AS routines (routine)
     WHERE NOT has_function_privilege(routine, 'EXECUTE')
 )

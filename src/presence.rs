@@ -14,7 +14,8 @@ use crate::deliver::Deliverer;
 use crate::health::Health;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::instance::{ANSWER, Identity, Place, Presence};
+use crate::store::home::Held;
+use crate::store::instance::{ANSWER, Beat, Identity, Place, Presence};
 
 /// Between two signs of life; also how soon the death of another daemon is noticed.
 const BEAT: Duration = Duration::from_secs(1);
@@ -49,12 +50,14 @@ impl PresenceLoop {
     pub async fn run(self, stop: CancellationToken) -> Option<Presence> {
         let mut backoff = Backoff::default();
         let mut before = None;
+        let beats = watch::channel(None).0;
         loop {
-            let error = match self.join(before).await {
+            let left = beats.borrow().map(|beat: Beat| beat.at_us);
+            let error = match self.join(before, left).await {
                 Ok(presence) => {
                     backoff.reset();
                     before = Some(presence.place);
-                    match self.stay(&presence, &stop).await {
+                    match self.stay(&presence, &beats, &stop).await {
                         Ok(()) => return Some(presence),
                         Err(error) => error,
                     }
@@ -79,12 +82,15 @@ impl PresenceLoop {
         }
     }
 
-    async fn join(&self, before: Option<Place>) -> Result<Presence, StoreError> {
+    /// `left` is when the last sign of life was given, by the clock of the database.
+    async fn join(&self, before: Option<Place>, left: Option<i64>) -> Result<Presence, StoreError> {
         failpoint!("presence.before_join"?);
         let facts = in_time(ANSWER, self.store.facts()).await?;
         if let Some(why) = facts.not_yet() {
             return Err(StoreError::Unfit(why.to_owned()));
         }
+        // Before anything is sent, or another daemon could take this one for a sign of life.
+        self.hold_restored(left).await?;
         let pooled = self.store.is_pooled().await?;
         let presence = self.store.join(&self.identity, before, pooled).await?;
         let id = presence.place.id;
@@ -110,13 +116,32 @@ impl PresenceLoop {
         Ok(presence)
     }
 
+    /// What waits in a backup that was restored is not sent again unasked.
+    async fn hold_restored(&self, left: Option<i64>) -> Result<(), StoreError> {
+        let after = self.deliverer.config().delivery.hold_after_restore;
+        if let Some(held) = self.store.recognise(after, left).await? {
+            let Held { reason, deliveries, events } = held;
+            tracing::error!(
+                deliveries,
+                events,
+                "{reason}; what was due and is older than delivery.hold_after_restore is held: \
+                 'outboxd hold release' delivers it, 'outboxd hold cancel' does not"
+            );
+        }
+        Ok(())
+    }
+
     /// Until told to stop, or the database fails, or somebody declares this daemon dead.
-    async fn stay(&self, presence: &Presence, stop: &CancellationToken) -> Result<(), StoreError> {
+    async fn stay(
+        &self,
+        presence: &Presence,
+        beats: &watch::Sender<Option<Beat>>,
+        stop: &CancellationToken,
+    ) -> Result<(), StoreError> {
         // What a sign of life is followed by can take long; the next one does not wait for it.
-        let (alive, heard) = watch::channel(1);
         let failed: Result<Infallible, StoreError> = tokio::select! {
-            failed = self.live(presence, alive) => failed,
-            failed = self.look_after(presence, heard) => failed,
+            failed = self.live(presence, beats) => failed,
+            failed = self.look_after(presence, beats.subscribe()) => failed,
             () = stop.cancelled() => return Ok(()),
         };
         match failed {
@@ -124,19 +149,20 @@ impl PresenceLoop {
         }
     }
 
-    /// Signs of life; tells how many daemons live.
+    /// Signs of life.
     async fn live(
         &self,
         presence: &Presence,
-        alive: watch::Sender<i64>,
+        beats: &watch::Sender<Option<Beat>>,
     ) -> Result<Infallible, StoreError> {
         loop {
             tokio::time::sleep(BEAT).await;
-            let Some(found) = presence.beat(&self.store).await? else {
+            let beat = presence.beat(&self.store).await?;
+            if beat.is_none() {
                 let why = "another daemon declared this one dead, and has its leases";
                 return Err(StoreError::Unfit(why.to_owned()));
-            };
-            alive.send_replace(found);
+            }
+            beats.send_replace(beat);
         }
     }
 
@@ -144,14 +170,14 @@ impl PresenceLoop {
     async fn look_after(
         &self,
         presence: &Presence,
-        mut heard: watch::Receiver<i64>,
+        mut beats: watch::Receiver<Option<Beat>>,
     ) -> Result<Infallible, StoreError> {
         let joined = Instant::now();
         let mut doubted = Some(joined);
         loop {
             // Without one the other half ends, and this with it.
-            heard.changed().await.ok();
-            let alive = *heard.borrow_and_update();
+            beats.changed().await.ok();
+            let alive = beats.borrow_and_update().map_or(1, |beat| beat.alive);
             self.deliverer.metrics.process.daemons(alive);
             self.catalogue.share_among(usize::try_from(alive).unwrap_or(1)).await?;
             if joined.elapsed() >= SETTLED {

@@ -137,6 +137,27 @@ COMMENT ON COLUMN outbox.instances.started_at IS 'When it registered';
 COMMENT ON COLUMN outbox.instances.seen_at IS 'Its last sign of life';
 COMMENT ON COLUMN outbox.instances.dead_at IS 'When another daemon found it dead; its leases were released then';
 
+CREATE TABLE outbox.home (
+    one               boolean PRIMARY KEY DEFAULT true,
+    system_identifier bigint,
+    timeline          bigint,
+    database          oid,
+    seen_at           timestamptz,
+    held_at           timestamptz,
+    held_reason       text,
+    CONSTRAINT home_is_one CHECK (one)
+);
+COMMENT ON TABLE outbox.home IS
+    'One row: where daemons worked last, by which they know a restored backup; and whether what waited in it is held';
+COMMENT ON COLUMN outbox.home.one IS 'True';
+COMMENT ON COLUMN outbox.home.system_identifier IS 'Of the cluster; null: not known, as where the server does not tell';
+COMMENT ON COLUMN outbox.home.timeline IS 'Of the cluster; null: not known';
+COMMENT ON COLUMN outbox.home.database IS 'Number of the database in its cluster';
+COMMENT ON COLUMN outbox.home.seen_at IS 'When a daemon last registered or left; the others are in instances.seen_at';
+COMMENT ON COLUMN outbox.home.held_at IS 'When deliveries were held; null: none are';
+COMMENT ON COLUMN outbox.home.held_reason IS 'Why';
+INSERT INTO outbox.home DEFAULT VALUES;
+
 -- Ends every unfinished delivery of one endpoint. Requests on their way are closed as interrupted:
 -- their daemon finds the row gone and changes nothing.
 CREATE FUNCTION outbox.cancel_work(which int, reason text, only_event bigint DEFAULT NULL) RETURNS bigint
@@ -235,6 +256,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.work, outbox.instances TO outbox_
 GRANT SELECT, INSERT, UPDATE ON outbox.endpoint_minutes TO outbox_daemon;
 GRANT INSERT, SELECT (endpoint, result) ON outbox.history TO outbox_daemon;
 GRANT SELECT, INSERT, DELETE ON outbox.endpoint_failures TO outbox_daemon;
+GRANT UPDATE (seen_at) ON outbox.home TO outbox_daemon;
 GRANT EXECUTE ON FUNCTION outbox.maintain_history(interval, int), outbox.cancel_work(int, text, bigint)
     TO outbox_daemon;
 GRANT SELECT ON outbox.instances TO outbox_admin, outbox_reader;

@@ -43,7 +43,8 @@ COMMENT ON COLUMN outbox.deliveries.status IS 'pending, in_flight, delivered, ex
 COMMENT ON COLUMN outbox.deliveries.attempts IS 'Requests so far';
 COMMENT ON COLUMN outbox.deliveries.created_at IS 'When the event was fanned out, or replayed';
 COMMENT ON COLUMN outbox.deliveries.next_attempt_at IS
-    'When a pending delivery is tried next; at the earliest, where it waits for an earlier event of its key';
+    'When a pending delivery is tried next; at the earliest, where it waits for an earlier event of its key; in the year '
+    '9999 while it is held (outbox.held)';
 COMMENT ON COLUMN outbox.deliveries.finished_at IS 'When it ended';
 COMMENT ON COLUMN outbox.deliveries.last_outcome IS 'Outcome of the last attempt';
 COMMENT ON COLUMN outbox.deliveries.last_status IS 'HTTP status of the last attempt';

@@ -1,4 +1,5 @@
--- The catalogue of event types, and the quarantine of events that do not match it or cannot be read.
+-- The catalogue of event types, the quarantine of events that do not match it or cannot be read, and what is held after
+-- a backup was restored.
 
 CREATE TABLE outbox.event_types (
     type        text PRIMARY KEY,
@@ -101,6 +102,162 @@ END
 $$;
 COMMENT ON FUNCTION outbox.discard(text) IS
     'Ends the quarantine of an event without delivering it; it is kept as long as any other';
+
+-- What waited in a backup when it was taken was delivered long ago, as a rule. It is held until somebody decides:
+-- deliveries by a due_at that never comes, beyond any that events_deliver_after_range allows, and events that nobody
+-- had fanned out in quarantine.
+CREATE VIEW outbox.held AS
+    SELECT h.held_at, h.held_reason AS reason,
+           (SELECT count(*) FROM outbox.endpoints p CROSS JOIN (VALUES (false), (true)) AS b (behind)
+            CROSS JOIN LATERAL (SELECT FROM outbox.work w
+                                WHERE w.endpoint = p.endpoint AND w.behind = b.behind
+                                  AND w.due_at >= '9999-01-01 00:00:00Z') w) AS deliveries,
+           (SELECT count(*) FROM outbox.quarantined_events q WHERE starts_with(q.reason, 'held: ')) AS events
+    FROM outbox.home h WHERE h.held_at IS NOT NULL;
+COMMENT ON VIEW outbox.held IS 'One row while deliveries are held since a backup was restored, or since outbox.hold; else none';
+COMMENT ON COLUMN outbox.held.held_at IS 'When they were first held';
+COMMENT ON COLUMN outbox.held.reason IS 'Why';
+COMMENT ON COLUMN outbox.held.deliveries IS 'Deliveries that are held; their next_attempt_at is in the year 9999';
+COMMENT ON COLUMN outbox.held.events IS 'Events held in quarantine, because they had not been fanned out';
+
+CREATE FUNCTION outbox.hold(older_than interval, reason text, OUT deliveries bigint, OUT events bigint)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+#variable_conflict use_column
+DECLARE
+    moment timestamptz := clock_timestamp();
+    before timestamptz := moment - hold.older_than;
+BEGIN
+    -- What is not due yet was not due since the backup either, so it is no repetition.
+    WITH waiting AS MATERIALIZED (
+        SELECT event_seq, endpoint, attempt, holder FROM outbox.work
+        WHERE created_at < before AND due_at <= moment FOR UPDATE
+    ), interrupted AS (
+        INSERT INTO outbox.history (event_seq, endpoint, attempt, is_attempt, started_at, outcome, error)
+        SELECT event_seq, endpoint, attempt, true, moment, 'interrupted', 'the daemon stopped before it recorded the outcome'
+        FROM waiting WHERE holder IS NOT NULL
+    ), held AS (
+        UPDATE outbox.work w SET due_at = '9999-01-01 00:00:00Z', holder = NULL
+        FROM waiting o WHERE w.event_seq = o.event_seq AND w.endpoint = o.endpoint
+        RETURNING 1
+    )
+    SELECT count(*) INTO deliveries FROM held;
+    WITH waiting AS (
+        DELETE FROM outbox.queue q USING outbox.events e
+        WHERE e.seq = q.seq AND e.inserted_at < before AND (e.deliver_after > moment) IS NOT TRUE
+        RETURNING q.seq
+    ), held AS (
+        INSERT INTO outbox.quarantine (event_seq, reason) SELECT seq, 'held: ' || hold.reason FROM waiting
+        ON CONFLICT (event_seq) DO UPDATE
+        SET reason = excluded.reason, quarantined_at = excluded.quarantined_at, released_at = NULL, discarded_at = NULL
+        RETURNING 1
+    )
+    SELECT count(*) INTO events FROM held;
+    IF deliveries + events > 0 THEN
+        UPDATE outbox.home SET held_at = coalesce(held_at, moment), held_reason = hold.reason;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION outbox.hold(interval, text) IS
+    'Holds what is due and was made longer ago, until outbox.release_held or outbox.cancel_held; returns how many deliveries, '
+    'and events that were not fanned out';
+
+CREATE FUNCTION outbox.release_held() RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+    deliveries bigint;
+    events bigint;
+BEGIN
+    UPDATE outbox.work SET due_at = clock_timestamp() WHERE due_at >= '9999-01-01 00:00:00Z';
+    GET DIAGNOSTICS deliveries = ROW_COUNT;
+    WITH released AS (
+        UPDATE outbox.quarantine SET released_at = clock_timestamp()
+        WHERE starts_with(reason, 'held: ') AND released_at IS NULL AND discarded_at IS NULL
+        RETURNING event_seq
+    )
+    INSERT INTO outbox.queue (seq, key) SELECT e.seq, e.key FROM released r JOIN outbox.events e ON e.seq = r.event_seq
+    ON CONFLICT (seq) DO NOTHING;
+    GET DIAGNOSTICS events = ROW_COUNT;
+    UPDATE outbox.home SET held_at = NULL, held_reason = NULL;
+    RETURN deliveries + events;
+END
+$$;
+COMMENT ON FUNCTION outbox.release_held() IS 'Delivers all that is held; returns how many deliveries and events that was';
+
+CREATE FUNCTION outbox.cancel_held() RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+    deliveries bigint;
+    events bigint;
+BEGIN
+    SELECT coalesce(sum(outbox.cancel_work(w.endpoint, 'held since a backup was restored, then cancelled', w.event_seq)), 0)
+    INTO deliveries FROM outbox.work w WHERE w.due_at >= '9999-01-01 00:00:00Z';
+    UPDATE outbox.quarantine SET discarded_at = clock_timestamp()
+    WHERE starts_with(reason, 'held: ') AND released_at IS NULL AND discarded_at IS NULL;
+    GET DIAGNOSTICS events = ROW_COUNT;
+    UPDATE outbox.home SET held_at = NULL, held_reason = NULL;
+    RETURN deliveries + events;
+END
+$$;
+COMMENT ON FUNCTION outbox.cancel_held() IS
+    'Cancels the deliveries that are held, and discards the events; returns how many of both';
+
+-- A running daemon knows when it last gave a sign of life. One that starts does not, and goes by where it is: the cluster,
+-- its timeline and the database, which are others after most ways to restore. A promotion changes the timeline too, but
+-- seldom comes so long after the last sign of life.
+CREATE FUNCTION outbox.recognise(
+    hold_after interval, left_us bigint, OUT deliveries bigint, OUT events bigint, OUT reason text
+)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+    known outbox.home;
+    here outbox.home;
+    newest timestamptz;
+    silent interval;
+BEGIN
+    INSERT INTO outbox.home DEFAULT VALUES ON CONFLICT DO NOTHING;
+    SELECT * INTO known FROM outbox.home FOR UPDATE;
+    here.database := (SELECT d.oid FROM pg_database d WHERE d.datname = current_database());
+    BEGIN
+        here.system_identifier := (SELECT c.system_identifier FROM pg_control_system() c);
+        here.timeline := ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint;
+    EXCEPTION WHEN insufficient_privilege OR feature_not_supported OR undefined_function THEN
+        -- What a server does not tell is no difference.
+        NULL;
+    END;
+    newest := greatest(known.seen_at, (SELECT max(i.seen_at) FROM outbox.instances i));
+    silent := date_trunc('second', clock_timestamp() - newest);
+    IF (silent > hold_after) IS NOT TRUE THEN
+        reason := NULL;
+    ELSIF left_us IS NOT NULL THEN
+        IF newest < timestamptz 'epoch' + left_us * interval '1 microsecond' - hold_after THEN
+            reason := format('the database is an older state of itself: it last saw a daemon %s ago', silent);
+        END IF;
+    ELSIF here.system_identifier <> known.system_identifier OR here.timeline <> known.timeline
+        OR here.database <> known.database
+    THEN
+        reason := format('the database was restored: it is not where a daemon last worked, %s ago', silent);
+    END IF;
+    UPDATE outbox.home h
+    SET system_identifier = coalesce(here.system_identifier, h.system_identifier),
+        timeline = coalesce(here.timeline, h.timeline), database = here.database, seen_at = clock_timestamp();
+    IF reason IS NOT NULL THEN
+        SELECT * INTO deliveries, events FROM outbox.hold(hold_after, reason);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION outbox.recognise(interval, bigint) IS
+    'Called by a daemon before it registers: where the database turns out to be a restored backup whose last sign of a daemon '
+    'is older than hold_after (null: never), holds what is; returns why, and how many deliveries and events';
+
+REVOKE ALL ON FUNCTION outbox.hold(interval, text), outbox.release_held(), outbox.cancel_held(),
+    outbox.recognise(interval, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION outbox.hold(interval, text), outbox.release_held(), outbox.cancel_held() TO outbox_admin;
+GRANT EXECUTE ON FUNCTION outbox.recognise(interval, bigint) TO outbox_daemon;
+GRANT SELECT ON outbox.held TO outbox_admin, outbox_daemon, outbox_reader;
 
 REVOKE ALL ON FUNCTION outbox.before_event_type_change(), outbox.release(text), outbox.discard(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION outbox.release(text), outbox.discard(text) TO outbox_admin;

@@ -5,6 +5,7 @@
 mod connection;
 mod database;
 mod receivers;
+mod restored;
 mod secrets;
 mod surroundings;
 
@@ -81,6 +82,9 @@ async fn examine(
         Some(reached) => {
             report.add_all(&reached.secrets(config).await)?;
             report.add_all(&reached.endpoints().await)?;
+            if let Some(held) = reached.held().await {
+                report.add(&held)?;
+            }
             // A schema of another version is of no more use than no database.
             Ok(if reached.readable { Code::Failed } else { Code::Database })
         }

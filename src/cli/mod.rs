@@ -17,6 +17,7 @@ mod event_types;
 mod events;
 mod generate;
 mod health;
+mod hold;
 mod listen;
 mod migrate;
 mod profiles;
@@ -92,6 +93,9 @@ enum Command {
     /// Look at deliveries, replay or cancel them
     #[command(subcommand)]
     Deliveries(deliveries::Command),
+    /// See what is held since a backup was restored, and deliver or cancel it
+    #[command(subcommand)]
+    Hold(hold::Command),
     /// List or show wire profiles: body, headers, signatures, success, retries
     #[command(subcommand)]
     Profiles(profiles::Command),
@@ -232,6 +236,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Events(command) => events::run(&global, command).await,
         Command::EventTypes(command) => event_types::run(&global, command).await,
         Command::Deliveries(command) => deliveries::run(&global, command).await,
+        Command::Hold(command) => hold::run(&global, command).await,
         Command::Profiles(command) => profiles::run(&global, command),
         Command::Stats(args) => stats::run(&global, args).await,
         Command::Top(args) => top::run(&global, args).await,

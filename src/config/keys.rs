@@ -36,7 +36,7 @@ const fn reloaded(key: Key) -> Key {
 }
 
 /// All keys.
-pub const KEYS: [Key; 28] = [
+pub const KEYS: [Key; 29] = [
     secret(
         "database.url",
         "libpq URL or key=value list; else DATABASE_URL, else PGHOST and its relatives",
@@ -78,6 +78,11 @@ pub const KEYS: [Key; 28] = [
         "delivery.pause_after",
         "5d",
         "endpoints that take nothing for so long though it is tried are paused; or none",
+    ),
+    live(
+        "delivery.hold_after_restore",
+        "1h",
+        "what is older is held when the database turns out to be a restored backup; or none",
     ),
     unset("delivery.ca_file", "PEM file of further roots to verify receivers with"),
     live(

@@ -104,6 +104,8 @@ pub struct Delivery {
     pub lease: Duration,
     /// After which an endpoint that takes nothing is paused; `None`: never.
     pub pause_after: Option<Duration>,
+    /// What is older is held where the database is a restored backup; `None`: nothing is.
+    pub hold_after_restore: Option<Duration>,
     /// A PEM file of further roots to verify receivers with.
     pub ca_file: Option<PathBuf>,
 }

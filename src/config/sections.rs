@@ -29,16 +29,18 @@ const CONNECT_TIMEOUT: RangeInclusive<Duration> =
 const LEASE: RangeInclusive<Duration> = Duration::from_secs(1)..=HOUR;
 const RETENTION: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(3_650 * 24 * 60 * 60);
-const PAUSE_AFTER: RangeInclusive<Duration> =
+/// Of times after which something is done by itself.
+const AFTER: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(3_650 * 24 * 60 * 60);
 /// No grace at all is a choice: what is in flight is then sent again after the start.
 const GRACE: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
 const MOST_RETRY_SCALE: f64 = 1_000.0;
 
-fn pause_after(value: &ValueKind) -> Result<Option<Duration>, String> {
+/// A duration, or none: never.
+fn after(value: &ValueKind) -> Result<Option<Duration>, String> {
     match value {
         ValueKind::String(text) if text.trim() == NONE => Ok(None),
-        _ => values::bounded_duration(value, &PAUSE_AFTER).map(Some),
+        _ => values::bounded_duration(value, &AFTER).map(Some),
     }
 }
 
@@ -65,7 +67,8 @@ impl Checker<'_> {
         let https_only = self.read("delivery.https_only", values::switch, bool::to_string);
         let lease = self.duration("delivery.lease", &LEASE);
         let shown = |after: &Option<Duration>| after.map_or(NONE.to_owned(), duration::short);
-        let pause_after = self.read("delivery.pause_after", pause_after, shown);
+        let pause_after = self.read("delivery.pause_after", after, shown);
+        let hold_after_restore = self.read("delivery.hold_after_restore", after, shown);
         let ca_file = self.optional("delivery.ca_file", ca_file, |path| path.display().to_string());
 
         let time = |duration: Duration| duration::short(duration);
@@ -108,6 +111,7 @@ impl Checker<'_> {
             https_only: https_only?,
             lease: lease?,
             pause_after: pause_after?,
+            hold_after_restore: hold_after_restore?,
             ca_file: ca_file?,
         })
     }

@@ -84,6 +84,7 @@ struct ServerGauges {
     schema_version: Gauge,
     quarantined: Gauge,
     exhausted: Gauge,
+    held: Gauge,
 }
 
 /// What is known of the database by samples.
@@ -177,6 +178,7 @@ impl Sampled {
             gauges.schema_version.set(f64::from(server.schema_version));
             gauges.quarantined.set(server.quarantined as f64);
             gauges.exhausted.set(server.exhausted as f64);
+            gauges.held.set(server.held as f64);
         });
     }
 
@@ -311,6 +313,10 @@ impl ServerGauges {
                 "outboxd_outbox_exhausted",
                 "Deliveries in history that were given up, and not replayed since; counted up to \
                  10,000",
+            ),
+            held: make.float(
+                "outboxd_outbox_held",
+                "Deliveries and events held since a backup was restored, until somebody decides",
             ),
         }
     }

@@ -51,6 +51,15 @@ pub struct Place {
     backend: i32,
 }
 
+/// A sign of life that was given.
+#[derive(Clone, Copy, Debug)]
+pub struct Beat {
+    /// How many daemons live.
+    pub alive: i64,
+    /// When it was, by the clock of the database, in microseconds since the epoch.
+    pub at_us: i64,
+}
+
 /// What a look at the dead found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Buried {
@@ -141,8 +150,8 @@ impl Store {
 }
 
 impl Presence {
-    /// A sign of life. Returns how many daemons live; `None` when this one was declared dead.
-    pub async fn beat(&self, store: &Store) -> Result<Option<i64>, StoreError> {
+    /// A sign of life; `None` when this daemon was declared dead.
+    pub async fn beat(&self, store: &Store) -> Result<Option<Beat>, StoreError> {
         let sql = include_str!("../../sql/instance_beat.sql");
         let params: [Param<'_>; 1] = [(&self.place.id, Type::INT4)];
         let rows = match &self.client {
@@ -154,7 +163,8 @@ impl Presence {
                 beaten.unwrap_or(Err(StoreError::Silent(2 * ANSWER)))?
             }
         };
-        Ok(rows.first().map(|row| row.try_get(0)).transpose()?)
+        let Some(row) = rows.first() else { return Ok(None) };
+        Ok(Some(Beat { alive: row.try_get(0)?, at_us: row.try_get(1)? }))
     }
 
     /// Leaves in order; there are no leases left.

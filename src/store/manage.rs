@@ -100,6 +100,14 @@ queries! {
     DELIVERY_REPLAY_FAILED = "delivery_replay_failed.sql";
     /// Cancels a delivery: `event`, `endpoint`.
     DELIVERY_CANCEL = "delivery_cancel.sql";
+    /// What is held since a backup was restored.
+    HOLD_SHOW = "hold_show.sql";
+    /// Holds what is due and older: `interval`.
+    HOLD_START = "hold_start.sql";
+    /// Delivers what is held.
+    HOLD_RELEASE = "hold_release.sql";
+    /// Cancels what is held.
+    HOLD_CANCEL = "hold_cancel.sql";
     /// A time by the clock of the database: `interval`.
     MOMENT = "moment.sql";
 }

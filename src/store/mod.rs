@@ -15,6 +15,7 @@ pub mod error;
 pub mod event_types;
 pub mod fan_out;
 pub mod fitness;
+pub mod home;
 pub mod instance;
 pub mod manage;
 pub mod migrate;

@@ -131,6 +131,8 @@ pub struct Server {
     pub quarantined: i64,
     /// Deliveries that were given up, and not replayed since; [`MOST_EXHAUSTED`] at most.
     pub exhausted: i64,
+    /// Deliveries and events that are held since a backup was restored.
+    pub held: i64,
 }
 
 impl Store {
@@ -233,6 +235,7 @@ impl Store {
             schema_version: rows[0].try_get(1)?,
             quarantined: rows[0].try_get(2)?,
             exhausted: rows[0].try_get(3)?,
+            held: rows[0].try_get(4)?,
         })
     }
 

@@ -49,6 +49,8 @@ mod order;
 mod crash;
 /// What the daemon does when its way to the database fails.
 mod outage;
+/// What works behind a pooler in transaction mode, which is all of it.
+mod pooler;
 /// What the daemon does when the disk of the database is full.
 mod disk;
 /// What the daemon does when a standby takes the place of its database.

@@ -76,9 +76,9 @@ pub async fn run(run: Run) -> Report {
     let code = daemon.drain().await;
 
     let mut report = Report::new(format!(
-        "{endpoints} endpoints, {} of them hostile, {} minutes, {rate} deliveries/s",
+        "{endpoints} endpoints, {} of them hostile for {} s, {rate} deliveries/s",
         endpoints / 5,
-        hostile_for.as_secs_f64() / 60.0
+        hostile_for.as_secs()
     ));
     let histories = place.histories(produced, Vec::new()).await;
     let healthy: HashSet<Endpoint> = (0..endpoints).filter(|one| !is_hostile(*one)).collect();

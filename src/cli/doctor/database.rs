@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::connection::{self, identifier};
-use super::secrets;
+use super::{restored, secrets};
 use crate::cli::checks::{Check, Report};
 use crate::cli::failure::Failure;
 use crate::config::{Config, ConnectionString, RootCert, SslMode, duration};
@@ -289,6 +289,11 @@ impl Reached {
                 vec![Check::warn("secrets", finding)]
             }
         }
+    }
+
+    /// What waits since a backup was restored.
+    pub(super) async fn held(&self) -> Option<Check> {
+        if self.readable { Some(restored::check(self.store.held().await)) } else { None }
     }
 
     /// The endpoints that get nothing, each with the reason.
