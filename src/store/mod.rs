@@ -27,11 +27,11 @@ pub mod fan_out;
 pub mod fitness;
 pub mod instance;
 pub mod manage;
-
 pub mod migrate;
 pub mod overview;
 pub mod promote;
 pub mod record;
+pub mod room;
 pub mod sample;
 pub mod secrets;
 pub mod set_aside;

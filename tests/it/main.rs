@@ -51,6 +51,8 @@ mod crash;
 mod outage;
 /// What the daemon does when the disk of the database is full.
 mod disk;
+/// How long history and events are kept, and what goes before its time where the disk has a limit.
+mod retention;
 /// What the daemon does when a standby takes the place of its database.
 mod standby;
 /// What the command line answers, and how it exits.

@@ -11,12 +11,12 @@ use super::monitoring::prometheus::tool;
 use super::receiver::{Receiver, Reply};
 
 /// The value of a series.
-fn value(text: &str, series: &str) -> Option<f64> {
+pub fn value(text: &str, series: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 
 /// Waits until a scrape is as wanted, and returns it.
-async fn scraped(daemon: &TestDaemon, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+pub async fn scraped(daemon: &TestDaemon, what: &str, wanted: impl Fn(&str) -> bool) -> String {
     let started = Instant::now();
     loop {
         let (_, text) = daemon.get("/metrics").await;
