@@ -53,6 +53,8 @@ mod outage;
 mod disk;
 /// How long history and events are kept, and what goes before its time where the disk has a limit.
 mod retention;
+/// What the daemon does where a pooler in transaction mode is between.
+mod pooler;
 /// What the daemon does when a standby takes the place of its database.
 mod standby;
 /// What the command line answers, and how it exits.
