@@ -83,11 +83,17 @@ impl PresenceLoop {
         if let Some(why) = facts.not_yet() {
             return Err(StoreError::Unfit(why.to_owned()));
         }
+        self.require_schema().await?;
         let pooled = match before {
             Some(before) => before.is_pooled(),
             None => self.store.is_pooled().await?,
         };
         let presence = self.store.join(&self.identity, before, pooled).await?;
+        // Now no migration overlooks this daemon; one may have been faster.
+        if let Err(error) = self.require_schema().await {
+            presence.leave(&self.store).await?;
+            return Err(error);
+        }
         let id = presence.place.id;
         if before.is_some_and(|before| before.id == id) {
             self.reconcile(&presence).await?;
@@ -108,6 +114,11 @@ impl PresenceLoop {
         self.deliverer.pump();
         self.health.ready();
         Ok(presence)
+    }
+
+    /// The database may have been upgraded while this daemon was away.
+    async fn require_schema(&self) -> Result<(), StoreError> {
+        in_time(ANSWER, self.store.require_schema()).await
     }
 
     /// Until told to stop, or the database fails, or somebody declares this daemon dead.

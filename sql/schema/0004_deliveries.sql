@@ -122,6 +122,7 @@ CREATE TABLE outbox.instances (
     host       text NOT NULL,
     pid        int NOT NULL,
     version    text NOT NULL,
+    made_for   int NOT NULL,
     locked     boolean NOT NULL,
     started_at timestamptz NOT NULL DEFAULT now(),
     seen_at    timestamptz NOT NULL DEFAULT now(),
@@ -132,10 +133,36 @@ COMMENT ON COLUMN outbox.instances.id IS 'Number of the daemon''s session, the h
 COMMENT ON COLUMN outbox.instances.host IS 'Host it runs on';
 COMMENT ON COLUMN outbox.instances.pid IS 'Process id there';
 COMMENT ON COLUMN outbox.instances.version IS 'Version of outboxd';
+COMMENT ON COLUMN outbox.instances.made_for IS 'Version of the schema that it was made for';
 COMMENT ON COLUMN outbox.instances.locked IS 'Whether a free advisory lock proves its death; false behind a pooler';
 COMMENT ON COLUMN outbox.instances.started_at IS 'When it registered';
 COMMENT ON COLUMN outbox.instances.seen_at IS 'Its last sign of life';
 COMMENT ON COLUMN outbox.instances.dead_at IS 'When another daemon found it dead; its leases were released then';
+
+-- What an old daemon needs is not taken away under it, whoever applies the migration. One that registers in this
+-- moment waits for the lock, and then finds that the schema is not one it was made for.
+CREATE FUNCTION outbox.before_migration() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+    running text;
+BEGIN
+    LOCK TABLE outbox.instances IN SHARE ROW EXCLUSIVE MODE;
+    SELECT string_agg(format('outboxd %s on %s, process %s', version, host, pid), '; ' ORDER BY id) INTO running
+    FROM outbox.instances
+    WHERE made_for < NEW.oldest_daemon AND dead_at IS NULL AND seen_at > clock_timestamp() - interval '60 seconds';
+    IF running IS NOT NULL THEN
+        RAISE EXCEPTION 'migration % takes away what a running daemon needs: %', NEW.version, running
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Upgrade or stop it first. One that was killed is forgotten after a minute.';
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION outbox.before_migration() IS 'Refuses a migration that a running daemon does not work with';
+REVOKE ALL ON FUNCTION outbox.before_migration() FROM PUBLIC;
+CREATE TRIGGER before_migration BEFORE INSERT ON outbox.migrations
+    FOR EACH ROW WHEN (NEW.oldest_daemon > 0) EXECUTE FUNCTION outbox.before_migration();
 
 -- Ends every unfinished delivery of one endpoint. Requests on their way are closed as interrupted:
 -- their daemon finds the row gone and changes nothing.

@@ -13,6 +13,8 @@ mod volume;
 
 /// What the schema promises: migrations, comments, roles.
 mod schema;
+/// What daemons of two versions do on one database, and which changes of the schema they bear.
+mod upgrade;
 /// What bad rows, bad defaults and vandals come to, and that the rest flows.
 mod poison;
 /// What each role may do with each object of the schema.

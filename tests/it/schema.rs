@@ -75,7 +75,9 @@ async fn run_refuses_another_schema_with_the_command_to_run() {
     let older = Database::new().await;
     older.execute("DELETE FROM outbox.migrations WHERE version > 3").await;
     let newer = Database::new().await;
-    newer.execute("INSERT INTO outbox.migrations (version, name) VALUES (9999, 'later')").await;
+    let later =
+        "INSERT INTO outbox.migrations (version, name, oldest_daemon) VALUES (9999, 'later', 9999)";
+    newer.execute(later).await;
     for (database, command) in
         [(empty, "outboxd migrate"), (older, "outboxd migrate"), (newer, "--only-upgrade outboxd")]
     {
