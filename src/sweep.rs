@@ -49,6 +49,8 @@ struct Progress {
     /// Events up to here have been looked at.
     after: i64,
     ceiling: Ceiling,
+    /// Whether it has been said that somebody reads what has to go.
+    said_locked: bool,
 }
 
 impl Sweep {
@@ -65,8 +67,16 @@ impl Sweep {
             }
             config.mark_unchanged();
             let pause = match self.round(&mut progress).await {
-                Ok(Left::Locked) => AGAIN,
+                Ok(Left::Locked) => {
+                    if !std::mem::replace(&mut progress.said_locked, true) {
+                        tracing::warn!(
+                            "somebody reads a day of history that has to go; trying again"
+                        );
+                    }
+                    AGAIN
+                }
                 Ok(left) => {
+                    progress.said_locked = false;
                     backoff.reset();
                     self.deliverer.metrics.pipeline.swept();
                     if left == Left::More { MORE } else { ROUND }
