@@ -25,7 +25,8 @@ WITH needed (object, privilege, columns) AS (
                             WHERE NOT has_column_privilege(object, c.name, privilege)) END
     UNION ALL
     SELECT 'EXECUTE', routine
-    FROM (VALUES ('outbox.maintain_history(interval, int)'), ('outbox.disable_endpoint(int, text)'),
+    FROM (VALUES ('outbox.prepare_history(int)'), ('outbox.drop_history(interval)'),
+                 ('outbox.empty_history()'), ('outbox.disable_endpoint(int, text)'),
                  ('outbox.url_key(text)'), ('outbox.cancel_work(int, text, bigint)'),
                  ('outbox.pause_failing(interval)'), ('outbox.resume_mended(int)'),
                  ('outbox.recognise(interval, bigint)'),

@@ -1,6 +1,6 @@
 -- sweep_events: looks at a batch of events in the order of their insertion, and forgets those past
 -- their retention that nothing points at any more and that nobody has to decide about. Returns how
--- many were looked at, how many of them were past their retention, where to go on, and how many were deleted.
+-- many were looked at, how many of them were past their retention, the last of those, and how many were deleted.
 -- $1 bigint: look above this seq; $2 bigint: retention in microseconds; $3 bigint: most to look at
 -- Serves itself from events_pkey, queue_pkey, work_pkey and quarantine_pkey.
 WITH looked AS MATERIALIZED (
@@ -17,6 +17,6 @@ WITH looked AS MATERIALIZED (
 ), decided AS (
     DELETE FROM outbox.quarantine k USING gone g WHERE k.event_seq = g.seq
 )
-SELECT count(*) AS looked, count(*) FILTER (WHERE old) AS old, coalesce(max(seq), $1) AS last_seq,
+SELECT count(*) AS looked, count(*) FILTER (WHERE old) AS old, coalesce(max(seq) FILTER (WHERE old), $1) AS last_seq,
        (SELECT count(*) FROM gone) AS gone
 FROM looked

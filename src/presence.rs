@@ -89,10 +89,16 @@ impl PresenceLoop {
         if let Some(why) = facts.not_yet() {
             return Err(StoreError::Unfit(why.to_owned()));
         }
+        self.require_schema().await?;
         // Before anything is sent, or another daemon could take this one for a sign of life.
         self.hold_restored(left).await?;
         let pooled = self.store.is_pooled().await?;
         let presence = self.store.join(&self.identity, before, pooled).await?;
+        // Now no migration overlooks this daemon; one may have been faster.
+        if let Err(error) = self.require_schema().await {
+            presence.leave(&self.store).await?;
+            return Err(error);
+        }
         let id = presence.place.id;
         if before.is_some_and(|before| before.id == id) {
             self.reconcile(&presence).await?;
@@ -129,6 +135,11 @@ impl PresenceLoop {
             );
         }
         Ok(())
+    }
+
+    /// The database may have been upgraded while this daemon was away.
+    async fn require_schema(&self) -> Result<(), StoreError> {
+        in_time(ANSWER, self.store.require_schema()).await
     }
 
     /// Until told to stop, or the database fails, or somebody declares this daemon dead.

@@ -17,6 +17,7 @@ use crate::endpoint::EndpointKey;
 use crate::metrics::sampled::Labels;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::room::Room;
 use crate::store::sample::{Counts, Oldest};
 use horizon::TransactionClock;
 
@@ -89,7 +90,17 @@ impl Sampler {
     }
 
     async fn tables(&self) -> Result<(), StoreError> {
-        self.deliverer.metrics.sampled.measured(&self.store.sample_tables().await?);
+        let tables = self.store.sample_tables().await?;
+        let sampled = &self.deliverer.metrics.sampled;
+        sampled.measured(&tables);
+        let disk = tables.iter().map(|table| table.bytes.unsigned_abs()).sum();
+        let limit = self.deliverer.config().retention.max_bytes;
+        let used = match limit {
+            // Only here it matters, and is worth the look.
+            Some(limit) if Room::is_near(disk, limit) => self.store.sample_room().await?.used(),
+            _ => disk,
+        };
+        sampled.limited(used, limit);
         Ok(())
     }
 

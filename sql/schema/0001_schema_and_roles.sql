@@ -6,16 +6,20 @@ CREATE SCHEMA outbox;
 COMMENT ON SCHEMA outbox IS 'outboxd: events waiting for, and delivered to, webhook endpoints';
 
 CREATE TABLE outbox.migrations (
-    version    int PRIMARY KEY,
-    name       text NOT NULL,
-    checksum   text,
-    applied_at timestamptz NOT NULL DEFAULT now()
+    version       int PRIMARY KEY,
+    name          text NOT NULL,
+    checksum      text,
+    oldest_daemon int NOT NULL DEFAULT 0,
+    applied_at    timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE outbox.migrations IS 'The schema migrations applied to this database, one row each';
 COMMENT ON COLUMN outbox.migrations.version IS 'Number of the file in sql/schema';
 COMMENT ON COLUMN outbox.migrations.name IS 'Name of the file in sql/schema, without number and ending';
 COMMENT ON COLUMN outbox.migrations.checksum IS
     'SHA-256 of the file, in hex; null until the next "outboxd migrate" when psql applied it';
+COMMENT ON COLUMN outbox.migrations.oldest_daemon IS
+    'Once it is applied, an outboxd that was made for an earlier version than this works no longer; 0: it takes '
+    'nothing away, and whatever worked before still does';
 COMMENT ON COLUMN outbox.migrations.applied_at IS 'When it was applied';
 
 DO $$

@@ -26,7 +26,8 @@ CREATE TABLE outbox.events (
         CHECK (deliver_after >= '1970-01-01 00:00:00Z' AND deliver_after < '9999-01-01 00:00:00Z'),
     CONSTRAINT events_created_at_range
         CHECK (created_at >= '1970-01-01 00:00:00Z' AND created_at < '9999-01-01 00:00:00Z')
-);
+-- What retention deletes in small batches is to be room again before much more has come.
+) WITH (autovacuum_vacuum_scale_factor = 0.05, toast.autovacuum_vacuum_scale_factor = 0.05);
 COMMENT ON TABLE outbox.events IS 'One row per event the application inserted; never updated afterwards';
 COMMENT ON COLUMN outbox.events.seq IS 'Insertion number; the daemon''s key';
 COMMENT ON COLUMN outbox.events.id IS 'Public id, sent as webhook-id on every attempt; unique while kept';

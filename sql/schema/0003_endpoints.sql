@@ -51,7 +51,7 @@ COMMENT ON COLUMN outbox.endpoints.retry IS 'Retry schedule, as delivery.retry; 
 COMMENT ON COLUMN outbox.endpoints.success IS
     'Statuses that count as success, such as 200 or 2xx or 200-204 409; null: the profile''s';
 COMMENT ON COLUMN outbox.endpoints.max_in_flight IS 'Requests at once; null: delivery.max_in_flight_per_endpoint';
-COMMENT ON COLUMN outbox.endpoints.rate_per_second IS 'Most requests a second by one daemon; null: no limit';
+COMMENT ON COLUMN outbox.endpoints.rate_per_second IS 'Most requests a second, of all daemons together; null: no limit';
 COMMENT ON COLUMN outbox.endpoints.ordered IS
     'Deliver the events of one events.key one after the other, in the order of their insertion; holds for events '
     'inserted after it was set';

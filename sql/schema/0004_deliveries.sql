@@ -122,6 +122,7 @@ CREATE TABLE outbox.instances (
     host       text NOT NULL,
     pid        int NOT NULL,
     version    text NOT NULL,
+    made_for   int NOT NULL,
     locked     boolean NOT NULL,
     started_at timestamptz NOT NULL DEFAULT now(),
     seen_at    timestamptz NOT NULL DEFAULT now(),
@@ -132,6 +133,7 @@ COMMENT ON COLUMN outbox.instances.id IS 'Number of the daemon''s session, the h
 COMMENT ON COLUMN outbox.instances.host IS 'Host it runs on';
 COMMENT ON COLUMN outbox.instances.pid IS 'Process id there';
 COMMENT ON COLUMN outbox.instances.version IS 'Version of outboxd';
+COMMENT ON COLUMN outbox.instances.made_for IS 'Version of the schema that it was made for';
 COMMENT ON COLUMN outbox.instances.locked IS 'Whether a free advisory lock proves its death; false behind a pooler';
 COMMENT ON COLUMN outbox.instances.started_at IS 'When it registered';
 COMMENT ON COLUMN outbox.instances.seen_at IS 'Its last sign of life';
@@ -157,6 +159,31 @@ COMMENT ON COLUMN outbox.home.seen_at IS 'When a daemon last registered or left;
 COMMENT ON COLUMN outbox.home.held_at IS 'When deliveries were held; null: none are';
 COMMENT ON COLUMN outbox.home.held_reason IS 'Why';
 INSERT INTO outbox.home DEFAULT VALUES;
+
+-- What an old daemon needs is not taken away under it, whoever applies the migration. One that registers in this
+-- moment waits for the lock, and then finds that the schema is not one it was made for.
+CREATE FUNCTION outbox.before_migration() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+    running text;
+BEGIN
+    LOCK TABLE outbox.instances IN SHARE ROW EXCLUSIVE MODE;
+    SELECT string_agg(format('outboxd %s on %s, process %s', version, host, pid), '; ' ORDER BY id) INTO running
+    FROM outbox.instances
+    WHERE made_for < NEW.oldest_daemon AND dead_at IS NULL AND seen_at > clock_timestamp() - interval '60 seconds';
+    IF running IS NOT NULL THEN
+        RAISE EXCEPTION 'migration % takes away what a running daemon needs: %', NEW.version, running
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Upgrade or stop it first. One that was killed is forgotten after a minute.';
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION outbox.before_migration() IS 'Refuses a migration that a running daemon does not work with';
+REVOKE ALL ON FUNCTION outbox.before_migration() FROM PUBLIC;
+CREATE TRIGGER before_migration BEFORE INSERT ON outbox.migrations
+    FOR EACH ROW WHEN (NEW.oldest_daemon > 0) EXECUTE FUNCTION outbox.before_migration();
 
 -- Ends every unfinished delivery of one endpoint. Requests on their way are closed as interrupted:
 -- their daemon finds the row gone and changes nothing.
@@ -197,8 +224,10 @@ REVOKE ALL ON FUNCTION outbox.before_endpoint_delete() FROM PUBLIC;
 CREATE TRIGGER before_delete BEFORE DELETE ON outbox.endpoints
     FOR EACH ROW EXECUTE FUNCTION outbox.before_endpoint_delete();
 
--- Called by the daemon, which has no right to create or drop tables itself.
-CREATE FUNCTION outbox.maintain_history(keep interval, days_ahead int DEFAULT 7) RETURNS int
+-- The next three are called by the daemon, which has no right to create, drop or empty tables itself. Those who
+-- record attempts queue behind a lock that waits, and behind one that is held: so lock timeouts are short, and what
+-- takes the lock of the whole history changes one day in a transaction, and does nothing else in it.
+CREATE FUNCTION outbox.prepare_history(days_ahead int DEFAULT 7) RETURNS int
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     SET timezone = 'UTC' SET lock_timeout = '100ms' AS
 $$
@@ -206,10 +235,9 @@ DECLARE
     today date := (clock_timestamp() AT TIME ZONE 'UTC')::date;
     of_day date;
     part text;
-    changed int := 0;
+    made int := 0;
 BEGIN
-    -- One daemon at a time; the others find the work done. The lock timeout is short because those who
-    -- record attempts queue behind a lock that waits.
+    -- One daemon at a time; the others find the work done.
     IF NOT pg_try_advisory_xact_lock(hashtext('outboxd'), 0) THEN
         RETURN 0;
     END IF;
@@ -224,41 +252,78 @@ BEGIN
             EXECUTE format('COMMENT ON TABLE outbox.%I IS %L', part, 'History of ' || of_day || ' (UTC)');
             EXECUTE format('ALTER TABLE outbox.history ATTACH PARTITION outbox.%I FOR VALUES FROM (%L) TO (%L)',
                            part, of_day, of_day + 1);
-            changed := changed + 1;
+            made := made + 1;
         EXCEPTION WHEN lock_not_available THEN
             -- Somebody reads it; there are days in hand.
-            NULL;
+            EXIT;
         END;
     END LOOP;
-    FOR part IN
-        SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-        WHERE i.inhparent = 'outbox.history'::regclass AND c.relname ~ '^history_[0-9]{8}$'
-          AND to_date(right(c.relname, 8), 'YYYYMMDD') + 1 <= (clock_timestamp() - keep)::date
-    LOOP
-        BEGIN
-            EXECUTE format('DROP TABLE outbox.%I', part);
-            changed := changed + 1;
-        EXCEPTION WHEN lock_not_available THEN
-            -- Somebody reads it: the next round will do.
-            NULL;
-        END;
-    END LOOP;
-    DELETE FROM outbox.history_default WHERE started_at < clock_timestamp() - keep;
-    RETURN changed;
+    RETURN made;
 END
 $$;
-COMMENT ON FUNCTION outbox.maintain_history(interval, int) IS
-    'Creates history partitions ahead and drops those older than keep; returns how many it changed';
-REVOKE ALL ON FUNCTION outbox.maintain_history(interval, int) FROM PUBLIC;
-SELECT outbox.maintain_history('10 years');
+COMMENT ON FUNCTION outbox.prepare_history(int) IS
+    'Creates the partitions of history for today and so many days ahead; returns how many it made';
+REVOKE ALL ON FUNCTION outbox.prepare_history(int) FROM PUBLIC;
+
+CREATE FUNCTION outbox.drop_history(keep interval) RETURNS int
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC' SET lock_timeout = '100ms' AS
+$$
+DECLARE
+    part text;
+    gone int;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(hashtext('outboxd'), 0) THEN
+        RETURN 0;
+    END IF;
+    SELECT c.relname INTO part FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'outbox.history'::regclass AND c.relname ~ '^history_[0-9]{8}$'
+      AND to_date(right(c.relname, 8), 'YYYYMMDD') + 1 <= (clock_timestamp() - keep)::date
+    ORDER BY c.relname LIMIT 1;
+    IF part IS NOT NULL THEN
+        EXECUTE format('DROP TABLE outbox.%I', part);
+        RETURN 1;
+    END IF;
+    DELETE FROM outbox.history_default WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM outbox.history_default WHERE started_at < clock_timestamp() - keep LIMIT 5000));
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    RETURN gone;
+EXCEPTION WHEN lock_not_available THEN
+    -- Somebody reads it: later.
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION outbox.drop_history(interval) IS
+    'Drops the oldest day of history that ended longer ago than keep, or else rows that no day was prepared for; '
+    'returns how many, null when somebody reads it. To be called until it returns 0';
+REVOKE ALL ON FUNCTION outbox.drop_history(interval) FROM PUBLIC;
+
+CREATE FUNCTION outbox.empty_history() RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC' SET lock_timeout = '100ms' AS
+$$
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(hashtext('outboxd'), 0) THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('TRUNCATE outbox.%I', 'history_' || to_char(clock_timestamp(), 'YYYYMMDD'));
+    RETURN true;
+EXCEPTION WHEN lock_not_available OR undefined_table THEN
+    RETURN false;
+END
+$$;
+COMMENT ON FUNCTION outbox.empty_history() IS
+    'Empties the history of today, the last resort where the disk has a limit; returns whether it did';
+REVOKE ALL ON FUNCTION outbox.empty_history() FROM PUBLIC;
+SELECT outbox.prepare_history();
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.work, outbox.instances TO outbox_daemon;
 GRANT SELECT, INSERT, UPDATE ON outbox.endpoint_minutes TO outbox_daemon;
 GRANT INSERT, SELECT (endpoint, result) ON outbox.history TO outbox_daemon;
 GRANT SELECT, INSERT, DELETE ON outbox.endpoint_failures TO outbox_daemon;
 GRANT UPDATE (seen_at) ON outbox.home TO outbox_daemon;
-GRANT EXECUTE ON FUNCTION outbox.maintain_history(interval, int), outbox.cancel_work(int, text, bigint)
-    TO outbox_daemon;
+GRANT EXECUTE ON FUNCTION outbox.prepare_history(int), outbox.drop_history(interval), outbox.empty_history(),
+    outbox.cancel_work(int, text, bigint) TO outbox_daemon;
 GRANT SELECT ON outbox.instances TO outbox_admin, outbox_reader;
 -- What stats and top look at, without the cost of the views.
 GRANT SELECT ON outbox.work, outbox.endpoint_minutes TO outbox_admin;

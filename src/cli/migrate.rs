@@ -2,7 +2,7 @@
 
 use super::Global;
 use super::failure::Failure;
-use crate::store::migrate::{SCHEMA_VERSION, script};
+use crate::store::migrate::{SCHEMA_VERSION, SchemaState, script};
 
 /// Options of `migrate`.
 #[derive(Debug, clap::Args)]
@@ -27,8 +27,20 @@ pub async fn run(global: &Global, args: Args) -> Result<(), Failure> {
     for migration in &applied {
         eprintln!("applied {:04}_{}", migration.version, migration.name);
     }
+    let failed = |error| Failure::database(&target, &error);
+    let version = match store.schema_state().await.map_err(failed)? {
+        SchemaState::Expanded(version) => {
+            format!(
+                "version {version}, newer than the {SCHEMA_VERSION} of this outboxd, which works with it"
+            )
+        }
+        _ => format!("version {SCHEMA_VERSION}"),
+    };
     let news = if applied.is_empty() { "is up to date" } else { "is now up to date" };
-    eprintln!("{target}: the schema {news} (version {SCHEMA_VERSION})");
+    eprintln!("{target}: the schema {news} ({version})");
+    for daemon in store.older_daemons().await.map_err(failed)? {
+        eprintln!("still running an older version, which goes on working: {daemon}");
+    }
     if !applied.is_empty() {
         eprintln!(
             "next: GRANT outbox_daemon TO the user of the daemon, and outbox_producer to the"

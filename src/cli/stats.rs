@@ -6,8 +6,7 @@ use super::Global;
 use super::desk::Desk;
 use super::failure::Failure;
 use super::output::{self, Format, Row};
-use crate::store::manage::{ENDPOINT_HEALTH, TOTALS};
-use crate::store::overview::{Overview, PERIODS, Standing};
+use crate::store::overview::{Attempts, Overview, PERIODS, Standing};
 
 /// Options of `stats`.
 #[derive(Debug, clap::Args)]
@@ -16,47 +15,60 @@ pub struct Args {
     format: Format,
 }
 
-/// What the table shows of each endpoint.
-const COLUMNS: [&str; 9] = [
+/// What the tables show: of each endpoint, and of all together.
+const ENDPOINT: [&str; 9] = [
     "name",
     "state",
     "delivered_1h",
     "failed_1h",
     "success_ratio_1h",
     "pending",
-    "oldest_pending_seconds",
+    "oldest_due_seconds",
     "last_success_at",
     "last_failure_at",
 ];
+const ALL: [&str; 4] = ["queued", "pending", "in_flight", "oldest_due_seconds"];
 /// Endpoints in the list of the worst.
 const WORST: usize = 5;
 
-/// Prints the health of every endpoint and the totals; as JSON one object with both, and with the
+/// Prints how every endpoint stands, and all together; as JSON one object with both, and with the
 /// rates of the last minute, five minutes and hour.
 ///
 /// # Errors
 /// Of the configuration or the database.
 pub async fn run(global: &Global, args: Args) -> Result<(), Failure> {
-    let desk = Desk::open(global).await?;
-    let mut totals = desk.row(TOTALS, &[]).await?;
-    let endpoints = desk.rows(ENDPOINT_HEALTH, &[]).await?;
+    let overview = Desk::open(global).await?.overview().await?;
+    let endpoints: Vec<Row> = overview.endpoints.iter().map(endpoint).collect();
+    let mut all = all(&overview);
     if args.format.json {
-        totals.append(&mut rates(&desk.overview().await?));
         let endpoints = endpoints.into_iter().map(Value::Object).collect();
-        totals.insert("endpoints".to_owned(), endpoints);
-        return output::print_one(args.format, &totals);
+        all.insert("endpoints".to_owned(), endpoints);
+        return output::print_one(args.format, &all);
     }
-    output::write_out(&text(&endpoints, &totals))
+    let all = output::table(&[all], &ALL);
+    output::write_out(&format!("{}\n{all}", output::table(&endpoints, &ENDPOINT)))
 }
 
-fn text(endpoints: &[Row], totals: &Row) -> String {
-    let columns: Vec<&str> = totals.keys().map(String::as_str).collect();
-    let totals = output::table(std::slice::from_ref(totals), &columns);
-    format!("{}\n{totals}", output::table(endpoints, &COLUMNS))
+fn endpoint(endpoint: &Standing) -> Row {
+    let Attempts { delivered, failed } = endpoint.attempts[2];
+    row(json!({
+        "endpoint_id": endpoint.id,
+        "name": endpoint.name,
+        "state": endpoint.state,
+        "state_reason": endpoint.reason,
+        // Of the minute that is only partly in the hour, that part is counted.
+        "delivered_1h": delivered.round() as i64,
+        "failed_1h": failed.round() as i64,
+        "success_ratio_1h": endpoint.attempts[2].success_ratio(),
+        "pending": endpoint.pending,
+        "oldest_due_seconds": endpoint.oldest_due,
+        "last_success_at": endpoint.last_success_at,
+        "last_failure_at": endpoint.last_failure_at,
+    }))
 }
 
-/// Rates, lag, backlog and the worst endpoints.
-fn rates(overview: &Overview) -> Row {
+/// What waits, rates, lag and the worst endpoints.
+fn all(overview: &Overview) -> Row {
     let period = |place: usize| {
         let attempts = overview.attempts(place);
         let all = attempts.delivered + attempts.failed;
@@ -79,11 +91,22 @@ fn rates(overview: &Overview) -> Row {
     });
     let worst = overview.worst_first().into_iter().filter(|it| needs_care(it)).take(WORST);
     let worst: Vec<Value> = worst.map(shown).collect();
-    let all = json!({
-        "lag_seconds": overview.lag(), "rates": rates, "backlog": backlog, "worst": worst,
-    });
-    match all {
-        Value::Object(all) => all,
+    let due = overview.endpoints.iter().filter_map(|endpoint| endpoint.oldest_due);
+    row(json!({
+        "queued": counts.queued,
+        "pending": counts.pending() - counts.in_flight,
+        "in_flight": counts.in_flight,
+        "oldest_due_seconds": due.reduce(f64::max),
+        "lag_seconds": overview.lag(),
+        "rates": rates,
+        "backlog": backlog,
+        "worst": worst,
+    }))
+}
+
+fn row(value: Value) -> Row {
+    match value {
+        Value::Object(row) => row,
         _ => Row::new(),
     }
 }
@@ -105,20 +128,4 @@ fn shown(endpoint: &Standing) -> Value {
         // JSON knows no infinity: nothing is delivered.
         "drain_seconds": drain.is_finite().then_some(drain),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_totals_follow_the_endpoints() {
-        let row = |json| serde_json::from_str::<Row>(json).expect("a JSON object");
-        let endpoints = [row(r#"{"name":"acme","state":"active","pending":3}"#)];
-        let totals = row(r#"{"queued":0,"pending":3,"oldest_due_seconds":61.2}"#);
-        let text = text(&endpoints, &totals);
-        let lines: Vec<&str> = text.lines().collect();
-        assert!(lines[1].starts_with("acme  active"), "{text}");
-        assert_eq!(lines[2..], ["", "queued  pending  oldest due", "     0        3         61s"]);
-    }
 }

@@ -36,7 +36,7 @@ const fn reloaded(key: Key) -> Key {
 }
 
 /// All keys.
-pub const KEYS: [Key; 29] = [
+pub const KEYS: [Key; 30] = [
     secret(
         "database.url",
         "libpq URL or key=value list; else DATABASE_URL, else PGHOST and its relatives",
@@ -92,6 +92,11 @@ pub const KEYS: [Key; 29] = [
     ),
     live("retention.events", "30d", "how long finished events are kept"),
     live("retention.attempts", "30d", "how long the history of attempts is kept"),
+    live(
+        "retention.max_bytes",
+        "none",
+        "disk that the outbox may take before what has ended goes early, such as 20GiB; or none",
+    ),
     live("shutdown.grace", "30s", "how long requests in flight may take to end at shutdown"),
     live(
         "metrics.max_endpoints",

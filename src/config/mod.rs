@@ -31,6 +31,7 @@ mod sealing;
 mod secrets;
 mod sections;
 mod session;
+mod size;
 mod toml_file;
 mod token;
 mod values;
@@ -145,6 +146,8 @@ pub struct Retention {
     pub events: Duration,
     /// How long the history of attempts is kept.
     pub attempts: Duration,
+    /// Bytes on the disk above which what has ended goes before its time; `None`: no limit.
+    pub max_bytes: Option<u64>,
 }
 
 /// `shutdown.*`

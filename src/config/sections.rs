@@ -12,7 +12,8 @@ use super::files::read_text;
 use super::problem::Origin;
 use super::values::{self, NONE};
 use super::{
-    Database, Delivery, Events, LEASE_MARGIN, Log, Metrics, Retention, Shutdown, Validate, duration,
+    Database, Delivery, Events, LEASE_MARGIN, Log, Metrics, Retention, Shutdown, Validate,
+    duration, size,
 };
 use crate::guard::AllowRule;
 use crate::retry::Schedule;
@@ -35,6 +36,17 @@ const AFTER: RangeInclusive<Duration> =
 /// No grace at all is a choice: what is in flight is then sent again after the start.
 const GRACE: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
 const MOST_RETRY_SCALE: f64 = 1_000.0;
+
+/// Less would not hold what comes in within an hour.
+const MAX_BYTES: RangeInclusive<u64> = 16 * 1024 * 1024..=1 << 60;
+
+fn max_bytes(value: &ValueKind) -> Result<Option<u64>, String> {
+    match value {
+        ValueKind::String(text) if text.trim() == NONE => Ok(None),
+        ValueKind::I64(0) => Ok(None),
+        _ => values::bounded_size(value, &MAX_BYTES).map(Some),
+    }
+}
 
 /// A duration, or none: never.
 fn after(value: &ValueKind) -> Result<Option<Duration>, String> {
@@ -170,7 +182,9 @@ impl Checker<'_> {
     pub(super) fn retention(&mut self) -> Option<Retention> {
         let events = self.duration("retention.events", &RETENTION);
         let attempts = self.duration("retention.attempts", &RETENTION);
-        Some(Retention { events: events?, attempts: attempts? })
+        let shown = |limit: &Option<u64>| limit.map_or(NONE.to_owned(), size::short);
+        let max_bytes = self.optional("retention.max_bytes", max_bytes, shown);
+        Some(Retention { events: events?, attempts: attempts?, max_bytes: max_bytes?.flatten() })
     }
 
     pub(super) fn shutdown(&mut self) -> Option<Shutdown> {
@@ -292,6 +306,9 @@ mod tests {
             ("delivery.retry_scale = nan", "more than 0"),
             ("delivery.retry_scale = 1001.0", "1000 at most"),
             ("retention.events = '0s'", "from 1s to 3650d"),
+            ("retention.max_bytes = '1MiB'", "from 16MiB to"),
+            ("retention.max_bytes = '10'", "write a unit, for example 20GiB"),
+            ("retention.max_bytes = 5", "write a unit, for example \"20GiB\""),
             ("shutdown.grace = '2h'", "from 0s to 1h"),
             ("log.level = 'inof'", "write one of off, error"),
             ("log.format = 'xml'", "auto, text, json or journald"),

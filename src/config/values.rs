@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use config::ValueKind;
 
-use super::{Listen, LogFormat, Validate, duration};
+use super::{Listen, LogFormat, Validate, duration, size};
 
 /// What stands for an unset key or an empty list wherever values are shown.
 pub(super) const NONE: &str = "none";
@@ -62,6 +62,18 @@ pub(super) fn bounded_duration(
         _ => return Err("not a duration; write it like \"15s\", \"5m\" or \"1h 30m\"".to_owned()),
     };
     within(duration, bounds, |bound| duration::short(*bound))
+}
+
+/// A number of bytes within bounds.
+pub(super) fn bounded_size(value: &ValueKind, bounds: &RangeInclusive<u64>) -> Result<u64, String> {
+    let size = match value {
+        ValueKind::String(text) => size::parse(text)?,
+        ValueKind::I64(_) | ValueKind::Float(_) => {
+            return Err("a size needs a unit; write a unit, for example \"20GiB\"".to_owned());
+        }
+        _ => return Err("not a size; write it like \"512MiB\" or \"20GiB\"".to_owned()),
+    };
+    within(size, bounds, |bound| size::short(*bound))
 }
 
 /// A whole number within bounds.

@@ -79,6 +79,11 @@ struct TableGauges {
     first_day: GaugeVec,
 }
 
+struct RoomGauges {
+    used: Gauge,
+    limit: Gauge,
+}
+
 struct ServerGauges {
     skew: Gauge,
     schema_version: Gauge,
@@ -92,6 +97,7 @@ pub struct Sampled {
     counts: Part<CountGauges>,
     oldest: Part<OldestGauges>,
     tables: Part<TableGauges>,
+    room: Part<RoomGauges>,
     horizon: Part<GaugeVec>,
     server: Part<ServerGauges>,
 }
@@ -103,6 +109,7 @@ impl Sampled {
             counts: Part::new(families, CountGauges::new),
             oldest: Part::new(families, OldestGauges::new),
             tables: Part::new(families, TableGauges::new),
+            room: Part::new(families, RoomGauges::new),
             horizon: Part::new(families, |make| {
                 make.float_family(
                     "outboxd_oldest_xmin_age_seconds",
@@ -162,6 +169,14 @@ impl Sampled {
         });
     }
 
+    /// What the outbox uses of the disk, and what it may use.
+    pub fn limited(&self, used: u64, limit: Option<u64>) {
+        self.room.set(|gauges| {
+            gauges.used.set(used as f64);
+            gauges.limit.set(limit.unwrap_or(0) as f64);
+        });
+    }
+
     /// For how long each holder has kept vacuum from our tables.
     pub fn held(&self, held: [Duration; HOLDERS.len()]) {
         self.horizon.set(|gauges| {
@@ -188,6 +203,7 @@ impl Sampled {
         let mut families = self.counts.gather(now);
         families.extend(self.oldest.gather(now));
         families.extend(self.tables.gather(now));
+        families.extend(self.room.gather(now));
         families.extend(self.horizon.gather(now));
         families.extend(self.server.gather(now));
         families
@@ -291,6 +307,22 @@ impl TableGauges {
                 "outboxd_history_oldest_timestamp_seconds",
                 "When the oldest day of history began, in unix seconds",
                 &[],
+            ),
+        }
+    }
+}
+
+impl RoomGauges {
+    fn new(make: &mut Maker) -> Self {
+        Self {
+            used: make.float(
+                "outboxd_outbox_disk_used_bytes",
+                "What counts against retention.max_bytes: outboxd_outbox_disk_bytes, above 80 % of the \
+                 limit without what events can take again without growing it, by an estimate",
+            ),
+            limit: make.float(
+                "outboxd_outbox_disk_limit_bytes",
+                "retention.max_bytes, above which what has ended goes before its time; 0: no limit",
             ),
         }
     }

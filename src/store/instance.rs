@@ -7,6 +7,7 @@ use tokio_postgres::types::Type;
 
 use super::connect::{Connection, answered};
 use super::error::StoreError;
+use super::migrate::SCHEMA_VERSION;
 use super::{ADMIN, Param, Store};
 
 /// How long a second transaction may take to begin.
@@ -80,11 +81,12 @@ impl Store {
         let version = env!("CARGO_PKG_VERSION");
         let sql = include_str!("../../sql/instance_register.sql");
         if pooled {
-            let params: [Param<'_>; 4] = [
+            let params: [Param<'_>; 5] = [
                 (&identity.host, Type::TEXT),
                 (&identity.pid, Type::INT4),
                 (&version, Type::TEXT),
                 (&false, Type::BOOL),
+                (&SCHEMA_VERSION, Type::INT4),
             ];
             let rows = self.admin(sql, &params).await?;
             let place = Place { id: rows[0].try_get(0)?, backend: 0 };
@@ -101,11 +103,12 @@ impl Store {
                 return Ok(Presence { client: Some(client), place });
             }
         }
-        let params: [Param<'_>; 4] = [
+        let params: [Param<'_>; 5] = [
             (&identity.host, Type::TEXT),
             (&identity.pid, Type::INT4),
             (&version, Type::TEXT),
             (&true, Type::BOOL),
+            (&SCHEMA_VERSION, Type::INT4),
         ];
         let row = answered(ANSWER, client.query_typed_one(sql, &params)).await?;
         let place = Place { id: row.try_get(0)?, backend: row.try_get(2)? };

@@ -60,10 +60,6 @@ queries! {
     SECRET_LIST = "secret_list.sql";
     /// Sends a test event: `endpoint`, `sample`.
     ENDPOINT_TEST = "endpoint_test.sql";
-    /// The health of every endpoint.
-    ENDPOINT_HEALTH = "endpoint_health.sql";
-    /// What waits, over all endpoints: one row.
-    TOTALS = "totals.sql";
     /// How many daemons run: one row.
     DAEMONS_ALIVE = "daemons_alive.sql";
     /// Events: `type`, `tenant`, `since`, `limit`.

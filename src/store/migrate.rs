@@ -1,8 +1,8 @@
 //! Applying the schema, and telling whether a database has the right one.
 
 use sha2::{Digest, Sha256};
-use tokio_postgres::Client;
 use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Row};
 
 use super::Store;
 use super::error::StoreError;
@@ -88,7 +88,9 @@ pub enum SchemaState {
     Older(i32),
     /// It is the one.
     Current,
-    /// It is newer.
+    /// It is newer, and nothing was taken away that this binary needs.
+    Expanded(i32),
+    /// It is newer, and this binary does not work with it.
     Newer(i32),
 }
 
@@ -96,7 +98,7 @@ impl SchemaState {
     /// What to tell, and the command that mends it; `None` when all is well.
     pub fn problem(self) -> Option<String> {
         match self {
-            Self::Current => None,
+            Self::Current | Self::Expanded(_) => None,
             Self::Missing => Some(
                 "the database has no outbox schema; create it with: outboxd migrate".to_owned(),
             ),
@@ -105,8 +107,8 @@ impl SchemaState {
                  {SCHEMA_VERSION} this outboxd works with; bring it up with: outboxd migrate"
             )),
             Self::Newer(version) => Some(format!(
-                "the schema of the database is version {version}, newer than the \
-                 {SCHEMA_VERSION} this outboxd knows; install the newer outboxd, for example \
+                "the schema of the database is version {version}, too new for \
+                 this outboxd, which was made for {SCHEMA_VERSION}; install the newer outboxd, for example \
                  with: apt-get install --only-upgrade outboxd"
             )),
         }
@@ -120,14 +122,29 @@ impl Store {
         if !self.admin(sql, &[]).await?[0].try_get::<_, bool>(0)? {
             return Ok(SchemaState::Missing);
         }
-        let sql = "SELECT coalesce(max(version), 0) FROM outbox.migrations";
-        let version: i32 = self.admin(sql, &[]).await?[0].try_get(0)?;
+        let sql = "SELECT coalesce(max(version), 0), coalesce(max(oldest_daemon), 0) \
+                   FROM outbox.migrations";
+        let rows = self.admin(sql, &[]).await?;
+        let (version, oldest_daemon): (i32, i32) = (rows[0].try_get(0)?, rows[0].try_get(1)?);
         Ok(match version {
             0 => SchemaState::Missing,
             v if v < SCHEMA_VERSION => SchemaState::Older(v),
-            v if v > SCHEMA_VERSION => SchemaState::Newer(v),
+            v if oldest_daemon > SCHEMA_VERSION => SchemaState::Newer(v),
+            v if v > SCHEMA_VERSION => SchemaState::Expanded(v),
             _ => SchemaState::Current,
         })
+    }
+
+    /// The daemons that run and were made for an earlier version of the schema, for people.
+    pub async fn older_daemons(&self) -> Result<Vec<String>, StoreError> {
+        let sql = include_str!("../../sql/older_daemons.sql");
+        let rows = self.admin(sql, &[(&SCHEMA_VERSION, Type::INT4)]).await?;
+        let named = |row: &Row| {
+            let (host, pid): (String, i32) = (row.try_get(0)?, row.try_get(1)?);
+            let version: String = row.try_get(2)?;
+            Ok(format!("outboxd {version} on {host}, process {pid}"))
+        };
+        rows.iter().map(named).collect()
     }
 
     /// Applies the migrations that are missing, each in a transaction of its own and all under one
@@ -135,7 +152,7 @@ impl Store {
     ///
     /// # Errors
     /// Besides those of the database: an applied migration whose text has changed since, and a
-    /// schema newer than this binary.
+    /// schema too new for this binary.
     pub async fn migrate(&self) -> Result<Vec<Migration>, StoreError> {
         let client = self.dedicated().await?;
         let mut applied = Vec::new();
@@ -144,12 +161,9 @@ impl Store {
                 applied.push(*migration);
             }
         }
-        let row = client.query_typed_one("SELECT max(version) FROM outbox.migrations", &[]).await?;
-        match row.try_get::<_, Option<i32>>(0)? {
-            Some(version) if version > SCHEMA_VERSION => {
-                Err(StoreError::Unfit(SchemaState::Newer(version).problem().unwrap_or_default()))
-            }
-            _ => Ok(applied),
+        match self.schema_state().await?.problem() {
+            Some(problem) => Err(StoreError::Unfit(problem)),
+            None => Ok(applied),
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod migrate;
 pub mod overview;
 pub mod promote;
 pub mod record;
+pub mod room;
 pub mod sample;
 pub mod secrets;
 pub mod set_aside;

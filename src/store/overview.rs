@@ -32,6 +32,8 @@ impl Attempts {
 pub struct Standing {
     /// Its number.
     pub key: EndpointKey,
+    /// Its public id.
+    pub id: String,
     /// Its slug.
     pub name: String,
     /// Its state.
@@ -44,6 +46,10 @@ pub struct Standing {
     pub pending: i64,
     /// For how many seconds its oldest delivery has been due; none: none is.
     pub oldest_due: Option<f64>,
+    /// When it last took something, as JSON has times.
+    pub last_success_at: Option<String>,
+    /// When it last failed.
+    pub last_failure_at: Option<String>,
 }
 
 impl Standing {
@@ -64,7 +70,7 @@ pub struct Overview {
     pub counts: Counts,
     /// For how many seconds the oldest event has been in the queue; none: it is empty.
     pub oldest_queued: Option<f64>,
-    /// The endpoints.
+    /// The endpoints, by name.
     pub endpoints: Vec<Standing>,
 }
 
@@ -138,6 +144,9 @@ fn standing(row: &Row) -> Result<Standing, StoreError> {
         attempts: [period(4)?, period(6)?, period(8)?],
         pending: 0,
         oldest_due: None,
+        id: row.try_get(10)?,
+        last_success_at: row.try_get(11)?,
+        last_failure_at: row.try_get(12)?,
     })
 }
 
@@ -148,12 +157,15 @@ mod tests {
     fn endpoint(name: &str, delivered: f64, failed: f64, pending: i64) -> Standing {
         Standing {
             key: 1,
+            id: format!("ep_{name}"),
             name: name.to_owned(),
             state: "active".to_owned(),
             reason: None,
             attempts: [Attempts { delivered, failed }; 3],
             pending,
             oldest_due: (pending > 5).then_some(60.0),
+            last_success_at: None,
+            last_failure_at: None,
         }
     }
 

@@ -16,15 +16,27 @@ pub struct Swept {
     pub old: i64,
     /// How many were deleted.
     pub gone: i64,
-    /// The last that was looked at.
+    /// The last of those, or where the look began.
     pub last_seq: i64,
 }
 
 impl Store {
-    /// Creates history partitions ahead and drops those past their retention.
-    pub async fn maintain_history(&self, keep: Duration) -> Result<i32, StoreError> {
-        let sql = "SELECT outbox.maintain_history($1 * interval '1 microsecond')";
+    /// Creates the partitions of history for the days ahead.
+    pub async fn prepare_history(&self) -> Result<(), StoreError> {
+        self.admin("SELECT outbox.prepare_history()", &[]).await.map(drop)
+    }
+
+    /// Drops the oldest day of history that ended longer ago. Returns how much there was to drop;
+    /// none when somebody reads it.
+    pub async fn drop_history(&self, keep: Duration) -> Result<Option<i32>, StoreError> {
+        let sql = "SELECT outbox.drop_history($1 * interval '1 microsecond')";
         let rows = self.admin(sql, &[(&(micros(keep) as f64), Type::FLOAT8)]).await?;
+        Ok(rows[0].try_get(0)?)
+    }
+
+    /// Empties the history of today. Returns whether it did.
+    pub async fn empty_history(&self) -> Result<bool, StoreError> {
+        let rows = self.admin("SELECT outbox.empty_history()", &[]).await?;
         Ok(rows[0].try_get(0)?)
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -282,7 +283,12 @@ pub async fn wait_until_ready(address: SocketAddr) {
 
 /// The binary, with the environment of a test and nothing else.
 pub fn outboxd(url: &str, settings: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_outboxd"));
+    program(env!("CARGO_BIN_EXE_outboxd").as_ref(), url, settings)
+}
+
+/// The same of another build.
+pub fn program(path: &Path, url: &str, settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(path);
     command.env_clear().envs(base_env(url, settings)).stdin(Stdio::null());
     command
 }
@@ -300,11 +306,22 @@ impl Process {
 
     /// With further variables in its environment.
     pub fn start_in(url: &str, settings: &[(&str, &str)], variables: &[(&str, &str)]) -> Self {
+        let program = env!("CARGO_BIN_EXE_outboxd").as_ref();
+        Self::start_program(program, url, settings, variables)
+    }
+
+    /// Another build.
+    pub fn start_program(
+        path: &Path,
+        url: &str,
+        settings: &[(&str, &str)],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let listen = admin.to_string();
         let mut all = vec![("admin.listen", listen.as_str()), ("log.level", "error")];
         all.extend_from_slice(settings);
-        let mut command = outboxd(url, &all);
+        let mut command = program(path, url, &all);
         command.envs(variables.iter().copied());
         let child = command.arg("run").spawn().expect("a process");
         Self { child, admin }

@@ -13,6 +13,8 @@ mod volume;
 
 /// What the schema promises: migrations, comments, roles.
 mod schema;
+/// What daemons of two versions do on one database, and which changes of the schema they bear.
+mod upgrade;
 /// What bad rows, bad defaults and vandals come to, and that the rest flows.
 mod poison;
 /// What each role may do with each object of the schema.
@@ -53,6 +55,8 @@ mod outage;
 mod pooler;
 /// What the daemon does when the disk of the database is full.
 mod disk;
+/// How long history and events are kept, and what goes before its time where the disk has a limit.
+mod retention;
 /// What the daemon does when a standby takes the place of its database.
 mod standby;
 /// What the command line answers, and how it exits.

@@ -75,7 +75,9 @@ async fn run_refuses_another_schema_with_the_command_to_run() {
     let older = Database::new().await;
     older.execute("DELETE FROM outbox.migrations WHERE version > 3").await;
     let newer = Database::new().await;
-    newer.execute("INSERT INTO outbox.migrations (version, name) VALUES (9999, 'later')").await;
+    let later =
+        "INSERT INTO outbox.migrations (version, name, oldest_daemon) VALUES (9999, 'later', 9999)";
+    newer.execute(later).await;
     for (database, command) in
         [(empty, "outboxd migrate"), (older, "outboxd migrate"), (newer, "--only-upgrade outboxd")]
     {
@@ -132,7 +134,9 @@ async fn a_producer_can_produce_and_nothing_else() {
         "SELECT * FROM outbox.quarantined_events",
         "SELECT outbox.release('mine')",
         "SELECT outbox.discard('mine')",
-        "SELECT outbox.maintain_history('1 day')",
+        "SELECT outbox.prepare_history()",
+        "SELECT outbox.drop_history('1 day')",
+        "SELECT outbox.empty_history()",
         "SELECT outbox.enqueue()",
         "CREATE TABLE outbox.mine (n int)",
     ] {
@@ -226,22 +230,4 @@ async fn the_daemon_works_with_its_role_alone() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(69), "{said}");
     assert!(said.contains("outbox_daemon"), "{said}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn history_partitions_come_and_go() {
-    let database = Database::new().await;
-    let days = "SELECT count(*) FROM pg_class WHERE relname ~ '^history_[0-9]{8}$'";
-    let before = database.text(days).await;
-    database
-        .execute(
-            "CREATE TABLE outbox.history_20200101 PARTITION OF outbox.history \
-             FOR VALUES FROM ('2020-01-01') TO ('2020-01-02')",
-        )
-        .await;
-    database
-        .execute("SET ROLE outbox_daemon; SELECT outbox.maintain_history('30 days'); RESET ROLE")
-        .await;
-    assert_eq!(database.text(days).await, before);
-    assert_eq!(before, "8");
 }

@@ -1,4 +1,4 @@
-//! What `top` and `stats --json` show, by the real binary, on a terminal and without one.
+//! What `top` and `stats` show, by the real binary, on a terminal and without one.
 
 use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
@@ -46,7 +46,32 @@ async fn stats_as_json_has_rates_lag_backlog_and_the_worst() {
     assert_eq!(names, ["bad", "waiting"], "{stats}");
     assert_eq!(stats["worst"][0]["failed_5m"], 4.0, "{stats}");
     assert_eq!(stats["worst"][1]["drain_seconds"], Value::Null, "{stats}");
-    assert_eq!(stats["endpoints"].as_array().map(Vec::len), Some(3), "{stats}");
+    let names: Vec<&Value> =
+        stats["endpoints"].as_array().expect("a list").iter().map(|it| &it["name"]).collect();
+    assert_eq!(names, ["bad", "good", "waiting"], "{stats}");
+    assert_eq!(stats["pending"], 8, "{stats}");
+    assert!(stats["oldest_due_seconds"].as_f64().is_some_and(|age| age > 0.0), "{stats}");
+    let good = &stats["endpoints"][1];
+    assert!(good["last_success_at"].is_string() && good["last_failure_at"].is_null(), "{stats}");
+    daemon.stop().await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stats_as_text_are_two_tables_of_the_same() {
+    let (database, daemon, _receiver) = mixed().await;
+    let said = run(&database, &["stats"]);
+    assert!(said.status.success(), "{said:?}");
+    let text = String::from_utf8_lossy(&said.stdout);
+    let cells = |line: &'static str| {
+        let line = text.lines().find(|it| it.starts_with(line)).expect("a line");
+        line.split_whitespace().collect::<Vec<_>>()
+    };
+    assert_eq!(cells("name")[..4], ["name", "state", "delivered", "1h"], "{text}");
+    assert_eq!(cells("bad")[..7], ["bad", "active", "0", "4", "0.0%", "4", "-"], "{text}");
+    assert_eq!(cells("good")[..7], ["good", "active", "4", "0", "100.0%", "0", "-"], "{text}");
+    assert_eq!(text.lines().nth(5), Some("queued  pending  in flight  oldest due"), "{text}");
+    let all = text.lines().nth(6).expect("a line");
+    assert_eq!(all.split_whitespace().collect::<Vec<_>>()[..3], ["0", "8", "0"], "{text}");
     daemon.stop().await.expect("an orderly end");
 }
 

@@ -173,6 +173,12 @@ async fn schema(store: &Store, user: &str) -> Result<Check, Check> {
     const CHECK: &str = "schema";
     match store.schema_state().await {
         Ok(SchemaState::Current) => Ok(Check::ok(CHECK, format!("version {SCHEMA_VERSION}"))),
+        Ok(SchemaState::Expanded(version)) => Ok(Check::ok(
+            CHECK,
+            format!(
+                "version {version}; this outboxd was made for {SCHEMA_VERSION}, and works with it"
+            ),
+        )),
         Ok(state) => {
             let problem = state.problem().unwrap_or_default();
             let (finding, mend) = problem.split_once("; ").unwrap_or((&problem, ""));

@@ -155,12 +155,15 @@ mod tests {
     fn overview(count: usize) -> Overview {
         let endpoint = |number: usize| Standing {
             key: 1,
+            id: "ep_1".to_owned(),
             name: format!("a-receiver-whose-name-is-long-{number}\u{1b}[2J"),
             state: "disabled".to_owned(),
             reason: None,
             attempts: [Attempts { delivered: 1e6, failed: number as f64 }; 3],
             pending: 123_456_789,
             oldest_due: Some(1e9),
+            last_success_at: None,
+            last_failure_at: None,
         };
         let counts = Counts {
             queued: 1_000_000,

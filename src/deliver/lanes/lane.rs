@@ -75,9 +75,11 @@ impl Lane {
     }
 
     pub fn adapt(&mut self, endpoint: &Endpoint, limits: &Limits, now: Instant) {
+        // Its limits are those of all daemons together.
+        let instances = limits.instances.max(1);
         let whole = endpoint.max_in_flight.unwrap_or(limits.max_per_endpoint);
-        self.max_in_flight = whole.div_ceil(limits.instances.max(1)).max(1);
-        let rate = endpoint.rate_per_second;
+        self.max_in_flight = whole.div_ceil(instances).max(1);
+        let rate = endpoint.rate_per_second.map(|whole| whole / instances as f64);
         if rate != self.pace.as_ref().map(|pace| pace.rate) {
             self.pace = rate.map(Pace::new);
         }

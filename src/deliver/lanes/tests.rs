@@ -150,11 +150,19 @@ fn a_fast_endpoint_may_have_more_leased_ahead_than_a_slow_one() {
 }
 
 #[test]
-fn instances_share_the_cap_of_an_endpoint() {
+fn instances_share_the_limits_of_an_endpoint() {
     let shared = Limits { instances: 3, ..LIMITS };
-    let mut lanes = lanes(shared, &[endpoint(1)]);
-    fill(&mut lanes, 1, 100);
-    assert_eq!(start_all(&mut lanes).len(), 2, "a third of four, rounded up");
+    let mut capped = lanes(shared, &[endpoint(1)]);
+    fill(&mut capped, 1, 100);
+    assert_eq!(start_all(&mut capped).len(), 2, "a third of four, rounded up");
+    let mut paced = endpoint(1);
+    paced.rate_per_second = Some(10.0);
+    let mut lanes = lanes(shared, &[paced]);
+    fill(&mut lanes, 1, 2);
+    let now = Instant::now();
+    assert!(lanes.start(now).is_some());
+    assert!(lanes.start(now + Duration::from_millis(250)).is_none(), "a third of ten a second");
+    assert!(lanes.start(now + Duration::from_millis(310)).is_some());
 }
 
 #[test]

@@ -6,12 +6,21 @@ use std::time::{Duration, Instant};
 use outboxd::throwaway::Cluster;
 
 use crate::crash::{arrivals, unrecorded};
-use crate::harness::{self, Database, SECRET, TestDaemon};
+use crate::harness::{self, Database, Process, SECRET, TestDaemon};
 use crate::receiver::{Receiver, Reply};
 use crate::secrets::verifies;
 use pgbouncer::PgBouncer;
 
 mod pgbouncer;
+
+/// As short a lease as may be.
+const LEASE: Duration = Duration::from_secs(17);
+const SETTINGS: [(&str, &str); 4] = [
+    ("delivery.timeout", "1s"),
+    ("delivery.connect_timeout", "1s"),
+    ("delivery.lease", "17s"),
+    ("delivery.retry", "100ms*"),
+];
 
 /// A server, a pooler before it, and a receiver that gets all events.
 struct Place {
@@ -37,13 +46,7 @@ impl Place {
     }
 
     async fn daemon(&self) -> TestDaemon {
-        let settings = [
-            ("delivery.timeout", "1s"),
-            ("delivery.connect_timeout", "1s"),
-            ("delivery.lease", "17s"),
-            ("delivery.retry", "100ms*"),
-        ];
-        let daemon = TestDaemon::start_with(&self.pooler.url("worker"), &settings).await;
+        let daemon = TestDaemon::start_with(&self.pooler.url("worker"), &SETTINGS).await;
         daemon.wait_until_ready().await;
         daemon
     }
@@ -151,4 +154,25 @@ async fn a_pooler_that_dies_and_comes_back_is_waited_for() {
     assert_eq!(seen.len(), 600, "every event arrived");
     assert_eq!(unrecorded(&place.database, &seen).await, 0);
     daemon.stop().await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_daemon_had_is_sent_when_its_lease_ends_and_not_before() {
+    let Some(place) = Place::new().await else { return };
+    place.receiver.otherwise([Reply::hang(), Reply::status(200)]);
+    let first = Process::start(&place.pooler.url("worker"), &SETTINGS);
+    first.wait_until_ready().await;
+    place.database.emit("a", "{}").await;
+    place.receiver.wait_in_flight(1).await;
+    first.kill();
+    let killed = Instant::now();
+    let second = place.daemon().await;
+    place.database.wait_until_idle().await;
+    let took = killed.elapsed();
+    assert!(took > LEASE - Duration::from_secs(2), "{took:?}");
+    assert!(took < LEASE + Duration::from_secs(10), "{took:?}");
+    let attempts =
+        "SELECT string_agg(attempt || ' ' || outcome, ', ' ORDER BY attempt) FROM outbox.attempts";
+    assert_eq!(place.database.text(attempts).await, "1 interrupted, 2 success");
+    second.stop().await.expect("an orderly end");
 }
