@@ -139,8 +139,8 @@ async fn a_daemon_that_ran_all_the_while_knows_an_older_state_of_its_database() 
     );
     database.wait_for(&later, "true").await;
     servers.primary.kill();
-    // Nobody restores a backup within the second that it takes to notice.
-    while daemon.get("/readyz").await.0 == 200 {
+    // Nobody restores a backup within the second that it takes the presence loop to notice.
+    while !daemon.get("/readyz").await.1.contains("the database is away") {
         tokio::time::sleep(LOOK).await;
     }
     // A plain start of the copy: the same cluster, the same timeline, the same database.
