@@ -114,7 +114,13 @@ impl Deliverer {
         }
         self.metrics.attempts.ended(reply.outcome, duration, reply.truncated);
         let schedule = endpoint.retry.as_ref().unwrap_or(&config.delivery.retry);
-        let verdict = self.verdict(&reply, job, endpoint, config);
+        let pacing = Pacing {
+            schedule,
+            scale: config.delivery.retry_scale,
+            jitter: endpoint.profile.jitter,
+            may_disable: self.may_disable(&reply),
+        };
+        let verdict = verdict(&reply, job, pacing);
         let heard = Sign::of(&reply).filter(|_| sent).map(|sign| Heard {
             sign,
             took: duration,
@@ -167,22 +173,11 @@ impl Deliverer {
         }
     }
 
-    fn verdict(&self, reply: &Reply, job: &Job, endpoint: &Endpoint, config: &Config) -> Verdict {
-        if reply.outcome == Outcome::Interrupted {
-            return Verdict::Retry { after: Duration::ZERO, counts: false };
-        }
-        let schedule = endpoint.retry.as_ref().unwrap_or(&config.delivery.retry);
-        let progress = Progress { attempt: job.attempt, failures: job.failures };
-        let (scale, jitter) = (config.delivery.retry_scale, endpoint.profile.jitter);
+    /// Not while most endpoints fail together. Who does not ask for it needs no look at the others.
+    fn may_disable(&self, reply: &Reply) -> bool {
         let asks_to_end =
             reply.outcome == Outcome::Http410 || reply.directive == Some(Directive::Disable);
-        let may_disable = !asks_to_end || !self.is_outage();
-        decide(reply, progress, Pacing { schedule, scale, jitter, may_disable }, fastrand::f64())
-    }
-
-    /// Whether most endpoints fail together.
-    fn is_outage(&self) -> bool {
-        self.lanes().fleet(Instant::now()).is_outage()
+        !asks_to_end || !self.lanes().fleet(Instant::now()).is_outage()
     }
 
     fn note(&self, job: &Job, endpoint: &Endpoint, reply: &Reply, verdict: Verdict) {
@@ -208,4 +203,12 @@ impl Deliverer {
             ),
         }
     }
+}
+
+fn verdict(reply: &Reply, job: &Job, pacing: Pacing<'_>) -> Verdict {
+    if reply.outcome == Outcome::Interrupted {
+        return Verdict::Retry { after: Duration::ZERO, counts: false };
+    }
+    let progress = Progress { attempt: job.attempt, failures: job.failures };
+    decide(reply, progress, pacing, fastrand::f64())
 }

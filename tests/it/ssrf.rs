@@ -17,4 +17,4 @@ mod tripwire;
 /// The URLs that lead to forbidden places.
 mod vectors;
 /// A machine of a test's own: its network, its names.
-mod world;
+pub mod world;

@@ -11,6 +11,7 @@ mod memory;
 mod row;
 mod status;
 mod tls;
+mod vanished;
 mod wire;
 
 use std::collections::HashMap;

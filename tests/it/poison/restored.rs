@@ -96,6 +96,7 @@ async fn what_waited_in_a_restored_backup_is_held_until_somebody_decides() {
     let finding = "1 deliveries and 1 events are held: the database was restored";
     assert!(said.contains(finding) && said.contains("outboxd hold release"), "{said}");
     assert!(command(&restored, &["hold", "show"]).await.contains("the database was restored"));
+    assert!(command(&restored, &["stats", "--json"]).await.contains("\"held\":2"));
     let shown = async || daemon.get("/metrics").await.1.contains("\noutboxd_outbox_held 2\n");
     while !shown().await {
         tokio::time::sleep(LOOK).await;
