@@ -95,7 +95,7 @@ pub const KEYS: [Key; 30] = [
     live(
         "retention.max_bytes",
         "none",
-        "disk that the outbox may take before what has ended goes early, such as 20GiB; or none",
+        "disk that the outbox may take: near it, what has ended goes early, such as 20GiB; or none",
     ),
     live("shutdown.grace", "30s", "how long requests in flight may take to end at shutdown"),
     live(

@@ -322,7 +322,7 @@ impl RoomGauges {
             ),
             limit: make.float(
                 "outboxd_outbox_disk_limit_bytes",
-                "retention.max_bytes, above which what has ended goes before its time; 0: no limit",
+                "retention.max_bytes, at 95 % of which what has ended goes before its time; 0: none",
             ),
         }
     }

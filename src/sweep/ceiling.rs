@@ -38,7 +38,7 @@ impl Level {
 }
 
 impl Sweep {
-    /// Lets go, day by day, of what has ended, until the outbox is below the limit.
+    /// Lets go, day by day, of what has ended, until the outbox is well below the limit.
     pub(super) async fn keep_below(
         &self,
         limit: Option<u64>,
@@ -56,7 +56,7 @@ impl Sweep {
             if gone {
                 tracing::warn!(
                     days = day,
-                    "over retention.max_bytes: let go of what has ended and is as old as that"
+                    "at retention.max_bytes: let go of what has ended and is as old as that"
                 );
                 room = self.store.sample_room().await?;
             }
@@ -108,7 +108,7 @@ impl Ceiling {
                 bytes,
                 used,
                 limit,
-                "over retention.max_bytes, and nothing that has ended is left to let go"
+                "at retention.max_bytes, and nothing that has ended is left to let go"
             ),
             Level::Near if before < Level::Near => tracing::warn!(
                 bytes,
