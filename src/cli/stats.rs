@@ -27,7 +27,7 @@ const ENDPOINT: [&str; 9] = [
     "last_success_at",
     "last_failure_at",
 ];
-const ALL: [&str; 4] = ["queued", "pending", "in_flight", "oldest_due_seconds"];
+const ALL: [&str; 5] = ["queued", "pending", "in_flight", "held", "oldest_due_seconds"];
 /// Endpoints in the list of the worst.
 const WORST: usize = 5;
 
@@ -96,6 +96,7 @@ fn all(overview: &Overview) -> Row {
         "queued": counts.queued,
         "pending": counts.pending() - counts.in_flight,
         "in_flight": counts.in_flight,
+        "held": overview.held,
         "oldest_due_seconds": due.reduce(f64::max),
         "lag_seconds": overview.lag(),
         "rates": rates,

@@ -70,6 +70,8 @@ pub struct Overview {
     pub counts: Counts,
     /// For how many seconds the oldest event has been in the queue; none: it is empty.
     pub oldest_queued: Option<f64>,
+    /// Deliveries and events that are held since a backup was restored.
+    pub held: i64,
     /// The endpoints, by name.
     pub endpoints: Vec<Standing>,
 }
@@ -122,12 +124,13 @@ impl Store {
         let keys: Vec<EndpointKey> = endpoints.iter().map(|endpoint| endpoint.key).collect();
         let Oldest { queued, by_endpoint } = self.sample_oldest(&keys).await?;
         let counts = self.sample_counts().await?;
+        let held = self.held().await?.map_or(0, |held| held.deliveries + held.events);
         let due: std::collections::HashMap<EndpointKey, f64> = by_endpoint.into_iter().collect();
         for endpoint in &mut endpoints {
             endpoint.pending = counts.by_endpoint.get(&endpoint.key).copied().unwrap_or(0);
             endpoint.oldest_due = due.get(&endpoint.key).copied();
         }
-        Ok(Overview { counts, oldest_queued: queued, endpoints })
+        Ok(Overview { counts, oldest_queued: queued, held, endpoints })
     }
 }
 
@@ -176,7 +179,8 @@ mod tests {
             endpoint("behind", 10.0, 0.0, 9),
             endpoint("failing", 0.0, 50.0, 3),
         ];
-        let overview = Overview { counts: Counts::default(), oldest_queued: Some(2.0), endpoints };
+        let overview =
+            Overview { counts: Counts::default(), oldest_queued: Some(2.0), held: 0, endpoints };
         let names: Vec<&str> =
             overview.worst_first().iter().map(|endpoint| endpoint.name.as_str()).collect();
         assert_eq!(names, ["failing", "behind", "well"]);

@@ -69,9 +69,9 @@ async fn stats_as_text_are_two_tables_of_the_same() {
     assert_eq!(cells("name")[..4], ["name", "state", "delivered", "1h"], "{text}");
     assert_eq!(cells("bad")[..7], ["bad", "active", "0", "4", "0.0%", "4", "-"], "{text}");
     assert_eq!(cells("good")[..7], ["good", "active", "4", "0", "100.0%", "0", "-"], "{text}");
-    assert_eq!(text.lines().nth(5), Some("queued  pending  in flight  oldest due"), "{text}");
+    assert_eq!(text.lines().nth(5), Some("queued  pending  in flight  held  oldest due"), "{text}");
     let all = text.lines().nth(6).expect("a line");
-    assert_eq!(all.split_whitespace().collect::<Vec<_>>()[..3], ["0", "8", "0"], "{text}");
+    assert_eq!(all.split_whitespace().collect::<Vec<_>>()[..4], ["0", "8", "0", "0"], "{text}");
     daemon.stop().await.expect("an orderly end");
 }
 

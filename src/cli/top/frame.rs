@@ -174,7 +174,7 @@ mod tests {
             ..Counts::default()
         };
         let endpoints = (0..count).map(endpoint).collect();
-        Overview { counts, oldest_queued: None, endpoints }
+        Overview { counts, oldest_queued: None, held: 0, endpoints }
     }
 
     #[test]
