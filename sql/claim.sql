@@ -4,8 +4,8 @@
 -- $1 int[]: endpoint; $2 int[]: room of each; $3 int: holder; $4 bigint: lease in microseconds
 -- $5 int: largest payload in bytes to bring along; null: bring no event along
 -- Serves itself from work_due (endpoint, behind, due_at) and events_pkey.
--- Kept prepared, so its plan must not depend on what the tables held when it was made: ranges in the order
--- of an index leave that index alone, and rows that were found are changed by their place.
+-- The condition is a range in the order of that index, and what was found is changed by its place, so that little
+-- is left to choose; but with few rows the planner takes work_pkey for equally good, so it is planned every time.
 WITH due AS MATERIALIZED (
     SELECT w.place, w.holder
     FROM unnest($1::int[], $2::int[]) AS r (endpoint, room)

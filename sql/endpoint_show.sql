@@ -1,6 +1,7 @@
 -- endpoint_show: all of one endpoint but secrets and header values, and how it fares.
 -- $1 text: id or name
--- Serves itself from endpoints_id_key, secrets_endpoint, endpoint_minutes_pkey and work_due.
+-- Serves itself from endpoints_pkey, secrets_endpoint, endpoint_minutes_pkey and work_due; outbox.find_endpoint
+-- does from endpoints_id_key.
 SELECT p.id, p.name, p.state, p.state_reason, p.url, p.events, p.tenant, p.live, p.profile, p.active,
        -- Plain SQL may have put anything there; what is no object makes the endpoint invalid.
        ARRAY(SELECT json_object_keys(CASE json_typeof(p.headers) WHEN 'object' THEN p.headers ELSE '{}' END))

@@ -1,6 +1,6 @@
 -- event_show: one event without its payload.
 -- $1 text: id
--- Serves itself from events_id_key and quarantine_pkey.
+-- Serves itself from events_pkey, queue_pkey and quarantine_pkey; outbox.find_event does from events_id_key.
 SELECT e.id, e.type, e.tenant, e.live, e.key, outbox.payload_bytes(e.payload) AS payload_bytes, e.deliver_after,
        e.created_at, EXISTS (SELECT FROM outbox.queue q WHERE q.seq = e.seq) AS queued,
        CASE WHEN k.released_at IS NOT NULL THEN 'released' WHEN k.discarded_at IS NOT NULL THEN 'discarded'

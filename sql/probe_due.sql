@@ -2,7 +2,7 @@
 -- $1 int[]: endpoint; $2 bigint: look no further back than this, $3 bigint: nor ahead, in microseconds from now.
 -- Between the two, for what has ended leaves dead entries wherever its leases would have.
 -- Serves itself from work_due (endpoint, behind, due_at), one probe per endpoint.
--- Kept prepared: see claim for the ranges.
+-- See claim for the ranges.
 SELECT r.endpoint, (extract(epoch FROM w.due_at - statement_timestamp()) * 1000000)::bigint AS wait_us
 FROM unnest($1::int[]) AS r (endpoint)
 CROSS JOIN LATERAL (

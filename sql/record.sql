@@ -6,7 +6,9 @@
 -- $8 smallint[] status, $9 text[] reply headers (JSON), $10 bytea[] reply body, $11 text[] error,
 -- $12 text[] remote address, $13 text[] result (null: retry), $14 bigint[] microseconds to the retry,
 -- $15 int[] what to add to failures
--- Serves itself from work_pkey and endpoint_minutes_pkey. Kept prepared: see claim for the ranges.
+-- Serves itself from work_pkey and endpoint_minutes_pkey.
+-- Kept prepared, so its plan must not depend on what the tables held when it was made: a range in the order
+-- of an index leaves that index alone, and rows that were found are changed by their place.
 WITH found AS MATERIALIZED (
     SELECT d.*, w.ctid AS place
     FROM unnest($1::bigint[], $2::int[], $3::int[], $4::int[], $5::bigint[], $6::int[], $7::text[],

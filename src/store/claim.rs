@@ -103,7 +103,7 @@ impl Store {
         inline: Option<i32>,
     ) -> Result<Vec<Claimed>, StoreError> {
         let rows = self
-            .work_durably(
+            .lease_once(
                 include_str!("../../sql/claim.sql"),
                 &[
                     (&endpoints, Type::INT4_ARRAY),
@@ -157,7 +157,7 @@ impl Store {
         let (back, ahead) = (micros(back), micros(ahead));
         let params: [Param<'_>; 3] =
             [(&endpoints, Type::INT4_ARRAY), (&back, Type::INT8), (&ahead, Type::INT8)];
-        let rows = self.work(sql, &params).await?;
+        let rows = self.chore(sql, &params).await?;
         rows.iter()
             .map(|row| {
                 let wait_us: i64 = row.try_get(1)?;

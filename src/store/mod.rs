@@ -40,7 +40,7 @@ use tokio_postgres::Row;
 use crate::config::connection::ConnectionString;
 use connect::{Connection, Connector};
 use error::StoreError;
-use opening::{ADMIN, CHORE, LEASE, Opening, WORK};
+use opening::{ADMIN, CHORE, LEASE, LEASE_ONCE, Opening, WORK};
 use sessions::Sessions;
 use transaction::{Param, Transaction};
 
@@ -154,9 +154,9 @@ impl Store {
         self.begin(CHORE).await?.last(sql, params).await
     }
 
-    /// One statement that leases, in a transaction of its own: one round trip.
-    async fn work_durably(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
-        self.begin(LEASE).await?.last(sql, params).await
+    /// One statement that leases, planned anew, in a transaction of its own: one round trip.
+    async fn lease_once(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
+        self.begin(LEASE_ONCE).await?.last(sql, params).await
     }
 
     /// One statement in an administrative transaction of its own: one round trip.

@@ -106,6 +106,14 @@ pub(super) const CHORE: Opening =
 pub(super) const LEASE: Opening =
     work!("BEGIN; SET LOCAL synchronous_commit = on", "synchronous_commit = on");
 
+/// The same, planned anew whenever it is done: for a statement whose best plan depends on what the
+/// tables hold.
+pub(super) const LEASE_ONCE: Opening = Opening {
+    settled: "BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL plan_cache_mode = DEFAULT",
+    prepares: false,
+    ..LEASE
+};
+
 /// How administrative transactions begin: durable, planned freely.
 pub(super) const ADMIN: Opening =
     opening!(65, "statement_timeout = '60s'", "lock_timeout = '10s'", "jit = off");

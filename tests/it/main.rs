@@ -51,6 +51,8 @@ mod order;
 mod crash;
 /// What the daemon does when its way to the database fails.
 mod outage;
+/// That statements keep their plans.
+mod plans;
 /// What works behind a pooler in transaction mode, which is all of it.
 mod pooler;
 /// What the daemon does when the disk of the database is full.

@@ -87,7 +87,7 @@ async fn freeze_one_of_two(
     for round in 0..rounds {
         sleep(AWAKE).await;
         let leased = format!("CASE WHEN ({leased}) THEN 1 ELSE 0 END");
-        if !place.becomes(&leased, 1, AWAKE).await {
+        if !place.becomes(&leased, 1, 5 * AWAKE).await {
             faults.push(format!("round {round}: it leased nothing"));
         }
         frozen.signal("STOP");
