@@ -6,7 +6,7 @@
 -- Scans outbox.work, which is small; only when somebody died.
 WITH silent AS MATERIALIZED (
     SELECT id FROM outbox.instances
-    WHERE id <> $1 AND locked AND seen_at < clock_timestamp() - interval '3 seconds'
+    WHERE id <> $1 AND locked AND seen_at < clock_timestamp() - interval '2 seconds'
       AND (dead_at IS NULL OR dead_at < clock_timestamp() - interval '5 seconds')
 ), dead AS MATERIALIZED (
     -- Only now: the lock of a daemon that is coming back must not be touched.

@@ -8,30 +8,28 @@
 -- $15 int[] what to add to failures
 -- Serves itself from work_pkey and endpoint_minutes_pkey.
 -- Kept prepared, so its plan must not depend on what the tables held when it was made: a range in the order
--- of an index leaves that index alone, and rows that were found are changed by their place.
-WITH found AS MATERIALIZED (
-    SELECT d.*, w.ctid AS place
+-- of an index leaves that index alone.
+WITH ended AS MATERIALIZED (
+    SELECT *
     FROM unnest($1::bigint[], $2::int[], $3::int[], $4::int[], $5::bigint[], $6::int[], $7::text[],
                 $8::smallint[], $9::text[], $10::bytea[], $11::text[], $12::text[], $13::text[],
                 $14::bigint[], $15::int[])
         AS d (event_seq, endpoint, attempt, holder, age_us, duration_ms, outcome, http_status, headers, body,
               error, remote_addr, result, retry_us, failed)
-    CROSS JOIN LATERAL (
-        SELECT ctid FROM outbox.work
-        WHERE (event_seq, endpoint) >= (d.event_seq, d.endpoint)
-          AND (event_seq, endpoint) <= (d.event_seq, d.endpoint)
-        ORDER BY event_seq, endpoint LIMIT 1
-    ) w
 ), finished AS (
-    DELETE FROM outbox.work w USING found d
-    WHERE d.result IS NOT NULL AND w.ctid = d.place AND w.holder = d.holder AND w.attempt = d.attempt
+    DELETE FROM outbox.work w USING ended d
+    WHERE d.result IS NOT NULL AND w.holder = d.holder AND w.attempt = d.attempt
+      AND (w.event_seq, w.endpoint) >= (d.event_seq, d.endpoint)
+      AND (w.event_seq, w.endpoint) <= (d.event_seq, d.endpoint)
     RETURNING d.*, w.created_at
 ), scheduled AS (
     UPDATE outbox.work w
     SET due_at = clock_timestamp() + d.retry_us * interval '1 microsecond', holder = NULL,
         failures = w.failures + d.failed, last_outcome = d.outcome, last_status = d.http_status
-    FROM found d
-    WHERE d.result IS NULL AND w.ctid = d.place AND w.holder = d.holder AND w.attempt = d.attempt
+    FROM ended d
+    WHERE d.result IS NULL AND w.holder = d.holder AND w.attempt = d.attempt
+      AND (w.event_seq, w.endpoint) >= (d.event_seq, d.endpoint)
+      AND (w.event_seq, w.endpoint) <= (d.event_seq, d.endpoint)
     RETURNING d.*, NULL::timestamptz AS created_at
 ), ours AS (
     SELECT * FROM finished UNION ALL SELECT * FROM scheduled

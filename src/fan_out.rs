@@ -37,10 +37,9 @@ const BUSY: Duration = Duration::from_millis(1);
 const SLOWER: f64 = 1.05;
 /// The longest pause.
 const IDLE: Duration = Duration::from_millis(100);
-/// How often it is looked whether there is room again, and how long at most for that of an endpoint
-/// that is quick.
+/// How often it is looked whether there is room again, and how long at most where it comes soon.
 const ROOM: Duration = Duration::from_millis(2);
-const ROOM_SOON: Duration = Duration::from_millis(50);
+const ROOM_SOON: Duration = Duration::from_millis(250);
 /// How often the watchdog hears of a loop that has nothing to do.
 const BEAT: Duration = Duration::from_secs(5);
 
@@ -103,6 +102,7 @@ impl FanOut {
             self.deliverer.metrics.pipeline.woken(woken);
             woken = Wakeup::Poll;
             if part == Part::Backlog && bounds.backlog().is_none() {
+                pace.fresh = true;
                 tokio::select! {
                     () = bounds.found.notified() => {}
                     () = tokio::time::sleep(BEAT) => {}
@@ -166,8 +166,7 @@ impl FanOut {
             pace.answered(bounds, Asked::Peek, began);
             if !waiting {
                 self.catalogue.at_least(revision).await?;
-                self.end(pace.part, bounds, backlog);
-                return Ok(Turn::Empty);
+                return Ok(Self::end(pace, bounds, backlog, Turn::Empty));
             }
         }
         let _leasing = self.deliverer.leasing.read().await;
@@ -187,8 +186,7 @@ impl FanOut {
         pace.idle = !full;
         if batch.taken.is_empty() {
             batch.abandon().await?;
-            self.end(pace.part, bounds, backlog);
-            return Ok(Turn::Empty);
+            return Ok(Self::end(pace, bounds, backlog, Turn::Empty));
         }
         // Of all that leave the queue, those without a delivery and those held back too: others may
         // wait for them.
@@ -211,7 +209,9 @@ impl FanOut {
         }
         let full_lane = plan.throttled.last().copied();
         pace.adapt(&batch, &plan);
-        pace.next = batch.taken.iter().map(|it| it.event.seq + 1).max().filter(|_| full);
+        if let Some(last) = batch.taken.iter().map(|it| it.event.seq).max().filter(|_| full) {
+            pace.go_on(last + 1, bounds);
+        }
         failpoint!("fan_out.before_commit");
         let crowded = plan.crowded as f64 / plan.new.event_seq.len().max(1) as f64;
         self.finish(batch, plan, pace, (holder, asked)).await?;
@@ -223,17 +223,14 @@ impl FanOut {
                 Ok(Turn::Full(bounds.courtesy.pause(took, began)))
             }
             true => Ok(Turn::Full(Duration::ZERO)),
-            false => {
-                self.end(pace.part, bounds, backlog);
-                Ok(Turn::Some)
-            }
+            false => Ok(Self::end(pace, bounds, backlog, Turn::Some)),
         }
     }
 
     /// What finds no room in memory is claimed later, at more cost: waits until there is some again,
-    /// for an endpoint or for all. Others wait too, so for one that is slow no longer than this.
+    /// for an endpoint or for all. Others wait too, so for one that needs longer for it no more than this.
     async fn await_room(&self, full: Option<EndpointKey>, most: Duration) {
-        let soon = full.is_none_or(|key| self.deliverer.lanes().is_quick(key));
+        let soon = full.is_none_or(|key| self.deliverer.lanes().soon_has_room(key, ROOM_SOON));
         let until = Instant::now() + if soon { ROOM_SOON } else { most };
         while Instant::now() < until && !self.deliverer.lanes().has_room(full, Instant::now()) {
             tokio::time::sleep(ROOM).await;
@@ -241,10 +238,14 @@ impl FanOut {
     }
 
     /// There was no more of it than that.
-    fn end(&self, part: Part, bounds: &Bounds, backlog: Option<i64>) {
-        if let (Part::Backlog, Some(last)) = (part, backlog) {
+    fn end(pace: &mut Pace, bounds: &Bounds, backlog: Option<i64>, turn: Turn) -> Turn {
+        if !pace.end() {
+            return Turn::Full(Duration::ZERO);
+        }
+        if let (Part::Backlog, Some(last)) = (pace.part, backlog) {
             bounds.ended_backlog(last);
         }
+        turn
     }
 
     async fn finish(

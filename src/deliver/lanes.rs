@@ -134,9 +134,10 @@ impl Lanes {
             && lane.is_none_or(|lane| lane.room(now) >= lane.held().max(1))
     }
 
-    /// Whether an endpoint answers soon.
-    pub fn is_quick(&self, key: EndpointKey) -> bool {
-        self.lanes.get(&key).is_some_and(|lane| lane.speed == Speed::Quick)
+    /// Whether an endpoint has sent half of what is leased for it in so long, if it goes on like this.
+    pub fn soon_has_room(&self, key: EndpointKey, within: Duration) -> bool {
+        let lane = self.lanes.get(&key);
+        lane.and_then(Lane::half_sent_in).is_some_and(|it| it <= within.as_secs_f64())
     }
 
     /// Promises room to one delivery that goes ahead of what is queued, in a full lane too, and to

@@ -15,6 +15,8 @@ use crate::report::{Report, Run};
 /// Events a second for the small endpoint.
 const TRICKLE: f64 = 20.0;
 const MOST_RESIDENT: u64 = 256 * 1024 * 1024;
+/// What is committed just before the bulk is has to be found among it.
+const FOUND_WITHIN: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_secs(1);
 /// The bulk is delivered at least that fast, or the run ends.
 const SLOWEST: u32 = 500;
@@ -80,7 +82,8 @@ pub async fn run(run: Run) -> Report {
     report.figure("baseline p99", shown(base));
     report.figure("trickle p50", shown(beside.percentile(50.0)));
     report.figure("baseline p50", shown(before.percentile(50.0)));
-    report.figure("p99 during the insert", shown(window(inserting..committed).percentile(99.0)));
+    let during = window(inserting..committed).percentile(99.0);
+    report.figure("p99 during the insert", shown(during));
     let rate = f64::from(count) / ((ended - committed) as f64 / 1e6);
     report.figure("deliveries/s", rate.round());
     report.figure("resident", mebibytes(resident));
@@ -89,6 +92,11 @@ pub async fn run(run: Run) -> Report {
     report.judge(&verdict);
     let most = base * run.size(2, 4);
     report.expect(now <= most, format!("trickle p99 {} of at most {}", shown(now), shown(most)));
+    let soon = shown(clock::micros(FOUND_WITHIN));
+    report.expect(
+        during <= clock::micros(FOUND_WITHIN),
+        format!("p99 during the insert {} of at most {soon}", shown(during)),
+    );
     report.expect(resident <= MOST_RESIDENT, format!("resident {}", mebibytes(resident)));
     report.expect(idle, format!("the bulk is not delivered after {} s", limit.as_secs()));
     report.expect(code == Some(0), format!("it ended with {code:?}: {}", daemon.log()));

@@ -114,6 +114,13 @@ impl Lane {
         self.queue.len() + self.flights.len() >= self.capacity(now)
     }
 
+    /// In how many seconds half of what is leased for it will have been sent, while requests take as
+    /// long as they do.
+    pub fn half_sent_in(&self) -> Option<f64> {
+        let at_once = self.flights.len().max(1) as f64;
+        Some(self.held() as f64 / 2.0 * self.mean_seconds? / at_once)
+    }
+
     /// Notes that it is at a limit of its own, if it is.
     pub fn note_held_back(&mut self, is_held_back: bool, now: Instant) {
         if is_held_back {

@@ -7,7 +7,7 @@ use crate::receiver::{Receiver, Reply};
 /// how long it may take or what it looks like.
 const HOSTILE: &[(&str, &str)] = &[
     ("search_path", "public, pg_catalog"),
-    ("statement_timeout", "'5ms'"),
+    ("statement_timeout", "'100ms'"),
     ("lock_timeout", "'1ms'"),
     ("idle_in_transaction_session_timeout", "'1ms'"),
     ("idle_session_timeout", "'300ms'"),
