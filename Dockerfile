@@ -5,6 +5,8 @@
 FROM rust:1-slim-bookworm AS build
 WORKDIR /src
 COPY . .
+# The revision of the source, for the metrics: --build-arg OUTBOXD_REVISION=$(git describe --always)
+ARG OUTBOXD_REVISION=unknown
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --release --locked && install target/release/outboxd /usr/local/bin/

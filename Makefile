@@ -15,7 +15,7 @@ demo: ## See it work, on a throwaway database; more with ARGS="--forever"
 
 build: ## Build target/release/outboxd
 	@scripts/install-deps
-	@cargo build --release --locked
+	@OUTBOXD_REVISION="$$(git describe --always --dirty 2>/dev/null || echo unknown)" cargo build --release --locked
 
 test: ## Check and test everything, as continuous integration does
 	@scripts/test

@@ -2,6 +2,7 @@
 -- the same snapshot. Always at least one row; the event columns are null when nothing waits.
 -- $1 bigint: most events; $2 int: largest payload in bytes to bring along
 -- $3 bigint: take none below this seq: past what is gone, or past a backlog
+-- $4 boolean: whether to look for the newest that waits, for which dead entries may have to be passed
 -- Serves itself from queue_pkey and events_pkey.
 WITH taken AS (
     DELETE FROM outbox.queue q
@@ -10,7 +11,7 @@ WITH taken AS (
         SELECT ctid FROM outbox.queue WHERE seq >= $3 ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED))
     RETURNING q.seq
 )
-SELECT r.revision, (SELECT max(seq) FROM outbox.queue WHERE seq >= $3) AS newest, e.seq, e.id, e.type, e.tenant, e.live, e.target,
+SELECT r.revision, CASE WHEN $4 THEN (SELECT max(seq) FROM outbox.queue WHERE seq >= $3) END AS newest, e.seq, e.id, e.type, e.tenant, e.live, e.target,
        (extract(epoch FROM e.created_at) * 1000000)::bigint AS created_us,
        (extract(epoch FROM e.deliver_after - statement_timestamp()) * 1000000)::bigint AS wait_us,
        -- The stored size first: a large payload is not read only to be measured.

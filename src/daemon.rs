@@ -1,15 +1,19 @@
 //! The daemon: builds everything from the configuration, starts the loops, and ends them in order.
 
 mod drain;
+mod files;
 mod keys;
 mod own;
 mod reload;
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, BindError, Bound};
@@ -63,6 +67,9 @@ pub enum DaemonError {
     /// The HTTP client cannot be built.
     #[error(transparent)]
     Sender(#[from] SenderError),
+    /// One of its loops panicked.
+    #[error("a part of the daemon panicked, which ended all of it; the log says which")]
+    Panicked,
 }
 
 /// A daemon that has been set up, and listens, but does no work yet.
@@ -126,7 +133,7 @@ impl Daemon {
     /// Works until it is stopped, then drains.
     ///
     /// # Errors
-    /// Only before any work was done: see [`DaemonError`].
+    /// Before any work was done, see [`DaemonError`]; and after it, when a loop panicked.
     pub async fn run(self, stop: CancellationToken) -> Result<(), DaemonError> {
         let admin_address = self.bound.address();
         let own = own_addresses(&self.config, admin_address).await;
@@ -143,6 +150,7 @@ impl Daemon {
             admin = self.bound.describe(),
             "outboxd starts"
         );
+        files::check(&self.config);
         let admin_stop = CancellationToken::new();
         let admin_task = tokio::spawn(self.bound.serve(admin, admin_stop.clone()));
         let feeder = tokio::spawn(feed(self.health.clone()));
@@ -162,8 +170,7 @@ impl Daemon {
                     metrics: self.metrics,
                     health: self.health,
                 };
-                work.run(stop).await;
-                Ok(())
+                work.run(stop).await
             }
             Ok(None) => Ok(()),
             Err(error) => Err(error),
@@ -271,7 +278,7 @@ struct Work {
 }
 
 impl Work {
-    async fn run(self, stop: CancellationToken) {
+    async fn run(self, stop: CancellationToken) -> Result<(), DaemonError> {
         let Self { store, sender, own, admin_address, accepted, changes, metrics, health } = self;
         let config = accepted.subscribe();
         let (holder_out, holder) = watch::channel(None);
@@ -311,11 +318,12 @@ impl Work {
             ended: ended_in,
             health,
         };
+        let broken = CancellationToken::new();
         // The loops that take work end first; presence, which guards the leases, ends last.
         let leave = CancellationToken::new();
-        let presence = (tokio::spawn(presence.run(leave.clone())), leave);
+        let presence = (spawn(&broken, presence.run(leave.clone())), leave);
         let last = CancellationToken::new();
-        let recorder = (tokio::spawn(recorder.run(last.clone())), last);
+        let recorder = (spawn(&broken, recorder.run(last.clone())), last);
         let sweep = Sweep { store: store.clone(), deliverer: deliverer.clone() };
         let sampler = Sampler { store: store.clone(), deliverer: deliverer.clone() };
         let fleet = FleetLoop { store: store.clone(), deliverer: deliverer.clone() };
@@ -335,20 +343,41 @@ impl Work {
             accepted,
         };
         let takers = [
-            tokio::spawn(upkeep.run(stop.clone())),
-            tokio::spawn(fan_out.run(stop.clone())),
-            tokio::spawn(claim.run(stop.clone())),
-            tokio::spawn(sweep.run(stop.clone())),
-            tokio::spawn(sampler.run(stop.clone())),
-            tokio::spawn(order.run(stop.clone())),
-            tokio::spawn(fleet.run(stop.clone())),
-            tokio::spawn(reload.run(stop.clone())),
+            spawn(&broken, upkeep.run(stop.clone())),
+            spawn(&broken, fan_out.run(stop.clone())),
+            spawn(&broken, claim.run(stop.clone())),
+            spawn(&broken, sweep.run(stop.clone())),
+            spawn(&broken, sampler.run(stop.clone())),
+            spawn(&broken, order.run(stop.clone())),
+            spawn(&broken, fleet.run(stop.clone())),
+            spawn(&broken, reload.run(stop.clone())),
         ];
-        stop.cancelled().await;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = broken.cancelled() => {
+                tracing::error!("a part of the daemon panicked: all of it ends, to be started again");
+                stop.cancel();
+            }
+        }
         let grace = config.borrow().shutdown.grace;
         let drain = Drain { store, deliverer, ended, grace };
         drain.run(takers, recorder, presence).await;
+        if broken.is_cancelled() { Err(DaemonError::Panicked) } else { Ok(()) }
     }
+}
+
+/// Starts a loop, without which the others would be half a daemon: tells when it panics.
+fn spawn<T: Send + 'static>(
+    broken: &CancellationToken,
+    work: impl Future<Output = T> + Send + 'static,
+) -> JoinHandle<T> {
+    let broken = broken.clone();
+    tokio::spawn(async move {
+        AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
+            broken.cancel();
+            resume_unwind(panic)
+        })
+    })
 }
 
 fn host_name() -> String {

@@ -76,7 +76,7 @@ macro_rules! failpoint {
 }
 
 #[cfg(feature = "failpoints")]
-pub use armed::reach;
+pub use armed::{VARIABLE, reach};
 
 #[cfg(feature = "failpoints")]
 mod armed {
@@ -87,7 +87,7 @@ mod armed {
 
     /// Holds what is to happen; a value that makes no sense ends the process, or a test would pass
     /// for nothing.
-    const VARIABLE: &str = "OUTBOXD_FAILPOINTS";
+    pub const VARIABLE: &str = "OUTBOXD_FAILPOINTS";
 
     static POINTS: OnceLock<HashMap<String, Point>> = OnceLock::new();
 

@@ -7,10 +7,12 @@ mod plan;
 mod set_aside;
 mod validation;
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
@@ -75,19 +77,19 @@ impl FanOut {
             deliverer: self.deliverer.clone(),
             bounds: bounds.clone(),
         };
-        let backlog = self.clone();
         // Each a task of its own: their statements take time of several cores.
-        let tasks = [
-            tokio::spawn(floor.run(stop.clone())),
-            tokio::spawn({
-                let (bounds, stop) = (bounds.clone(), stop.clone());
-                async move { backlog.work(Part::Backlog, &bounds, &stop).await }
-            }),
-        ];
-        self.work(Part::Front, &bounds, &stop).await;
-        for task in tasks {
-            // What panicked is logged by the runtime, and has nothing left to give.
-            task.await.ok();
+        let mut loops = JoinSet::new();
+        loops.spawn(floor.run(stop.clone()));
+        for part in [Part::Front, Part::Backlog] {
+            let (this, bounds, stop) = (self.clone(), bounds.clone(), stop.clone());
+            loops.spawn(async move { this.work(part, &bounds, &stop).await });
+        }
+        while let Some(ended) = loops.join_next().await {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                resume_unwind(error.into_panic());
+            }
         }
     }
 
@@ -102,7 +104,6 @@ impl FanOut {
             self.deliverer.metrics.pipeline.woken(woken);
             woken = Wakeup::Poll;
             if part == Part::Backlog && bounds.backlog().is_none() {
-                pace.fresh = true;
                 tokio::select! {
                     () = bounds.found.notified() => {}
                     () = tokio::time::sleep(BEAT) => {}
@@ -159,8 +160,7 @@ impl FanOut {
     ) -> Result<Turn, StoreError> {
         let began = Instant::now();
         let backlog = bounds.backlog();
-        pace.from = pace.begin(bounds, began);
-        pace.alone = None;
+        pace.begin(bounds, began);
         if pace.idle {
             let (revision, waiting) = self.store.peek_events(pace.from).await?;
             pace.answered(bounds, Asked::Peek, began);
@@ -169,10 +169,11 @@ impl FanOut {
                 return Ok(Self::end(pace, bounds, backlog, Turn::Empty));
             }
         }
-        let _leasing = self.deliverer.leasing.read().await;
+        let leasing = self.deliverer.leasing.read().await;
         failpoint!("fan_out.before_take"?);
+        let is_front = pace.part == Part::Front;
         let (limit, asked) = (pace.limit(bounds), Instant::now());
-        let mut batch = self.store.take_events(limit, pace.from).await?;
+        let mut batch = self.store.take_events(limit, pace.from, is_front).await?;
         pace.answered(bounds, Asked::Take, asked);
         pace.alone = match &batch.taken[..] {
             [one] => Some(one.event.seq),
@@ -209,12 +210,15 @@ impl FanOut {
         }
         let full_lane = plan.throttled.last().copied();
         pace.adapt(&batch, &plan);
-        if let Some(last) = batch.taken.iter().map(|it| it.event.seq).max().filter(|_| full) {
-            pace.go_on(last + 1, bounds);
-        }
+        let last = batch.taken.iter().map(|it| it.event.seq).max();
         failpoint!("fan_out.before_commit");
         let crowded = plan.crowded as f64 / plan.new.event_seq.len().max(1) as f64;
-        self.finish(batch, plan, pace, (holder, asked)).await?;
+        let committed = self.finish(batch, plan, pace, (holder, asked)).await?;
+        // The wait for room below is nobody else's.
+        drop(leasing);
+        if let Some(last) = last.filter(|_| full && committed) {
+            pace.go_on(last + 1);
+        }
         self.deliverer.promote_keys(&keys).await;
         match full {
             true if pace.part == Part::Backlog => {
@@ -230,8 +234,9 @@ impl FanOut {
     /// What finds no room in memory is claimed later, at more cost: waits until there is some again,
     /// for an endpoint or for all. Others wait too, so for one that needs longer for it no more than this.
     async fn await_room(&self, full: Option<EndpointKey>, most: Duration) {
-        let soon = full.is_none_or(|key| self.deliverer.lanes().soon_has_room(key, ROOM_SOON));
-        let until = Instant::now() + if soon { ROOM_SOON } else { most };
+        let now = Instant::now();
+        let soon = full.is_none_or(|key| self.deliverer.lanes().soon_has_room(key, ROOM_SOON, now));
+        let until = now + if soon { ROOM_SOON } else { most };
         while Instant::now() < until && !self.deliverer.lanes().has_room(full, Instant::now()) {
             tokio::time::sleep(ROOM).await;
         }
@@ -242,19 +247,23 @@ impl FanOut {
         if !pace.end() {
             return Turn::Full(Duration::ZERO);
         }
-        if let (Part::Backlog, Some(last)) = (pace.part, backlog) {
-            bounds.ended_backlog(last);
+        if let (Part::Backlog, Some(last)) = (pace.part, backlog)
+            && bounds.ended_backlog(last)
+        {
+            pace.ended();
         }
         turn
     }
 
+    /// Records what was decided and has it sent. False when a replay came first, and all of it is
+    /// decided anew.
     async fn finish(
         &self,
         batch: Batch,
         plan: Plan,
         pace: &mut Pace,
         (holder, began): (i32, Instant),
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let events: Vec<_> = batch.taken.iter().map(|taken| taken.event.clone()).collect();
         let (made, event_count) = (plan.new.event_seq.len() as u64, events.len() as u64);
         let lease = self.deliverer.config().delivery.lease;
@@ -268,7 +277,7 @@ impl FanOut {
                 Ok(None) => {
                     pace.unleased = true;
                     self.take_back(&plan);
-                    return Ok(());
+                    return Ok(false);
                 }
                 Err(error) => {
                     self.take_back(&plan);
@@ -299,6 +308,6 @@ impl FanOut {
         };
         failpoint!("fan_out.before_submit");
         self.deliverer.submit(plan.leased.iter().map(job).collect()).await;
-        Ok(())
+        Ok(true)
     }
 }

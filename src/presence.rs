@@ -21,7 +21,7 @@ use crate::store::instance::{ANSWER, Beat, Identity, Place, Presence};
 const BEAT: Duration = Duration::from_secs(1);
 /// How long this daemon must have been here before it declares others dead: after an outage of the
 /// database all of them have been silent, and need time to come back.
-const SETTLED: Duration = Duration::from_secs(4);
+const SETTLED: Duration = Duration::from_secs(5);
 /// Longest wait for the recorder when leases are compared.
 const RECONCILE: Duration = Duration::from_secs(10);
 /// When leases that were in doubt are compared again: the server may have gone on with a statement

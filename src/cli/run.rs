@@ -49,7 +49,7 @@ pub async fn run(global: &Global, _args: Args) -> Result<(), Failure> {
 fn failure(error: DaemonError) -> Failure {
     let code = match error {
         DaemonError::Database { .. } => Code::Database,
-        DaemonError::Bind(_) => Code::Failed,
+        DaemonError::Bind(_) | DaemonError::Panicked => Code::Failed,
         DaemonError::Sender(_) | DaemonError::MasterKey(_) => Code::Configuration,
     };
     Failure { code, message: error.to_string() }

@@ -145,7 +145,7 @@ fn environment_layer(env: &BTreeMap<String, String>, problems: &mut Vec<Problem>
     for (name, value) in ours {
         if KEYS.iter().any(|key| keys::variable(key.name) == *name) {
             known.insert(name.clone(), value.clone());
-        } else if !OTHER_VARIABLES.contains(&name.as_str()) && !is_service_link(name) {
+        } else if !is_other(name) {
             let origin = Origin::Env { name: name.clone() };
             let names = KEYS.iter().map(|key| keys::variable(key.name));
             let nearest = keys::closest(name, names);
@@ -166,6 +166,15 @@ fn environment_layer(env: &BTreeMap<String, String>, problems: &mut Vec<Problem>
         }
     }
     layer
+}
+
+/// Whether this variable is for something else.
+fn is_other(name: &str) -> bool {
+    #[cfg(feature = "failpoints")]
+    if name == crate::failpoint::VARIABLE {
+        return true;
+    }
+    OTHER_VARIABLES.contains(&name) || is_service_link(name)
 }
 
 /// Whether Kubernetes sets this variable for a service that is called `outboxd`.

@@ -39,7 +39,7 @@ impl Drain {
         tracing::info!(under_way, grace = ?self.grace, "draining");
         let taken = async {
             for taker in takers {
-                // A loop that panicked is logged by the runtime, and has nothing left to give.
+                // A loop that panicked has nothing left to give.
                 taker.await.ok();
             }
         };
@@ -63,7 +63,7 @@ impl Drain {
         }
         failpoint!("drain.requests_done");
         last.cancel();
-        let written = tokio::time::timeout(LAST_WRITES, recorder).await.is_ok();
+        let written = matches!(tokio::time::timeout(LAST_WRITES, recorder).await, Ok(Ok(())));
         failpoint!("drain.recorded");
         leave.cancel();
         if let Ok(Ok(Some(presence))) = tokio::time::timeout(LAST_WRITES, presence).await

@@ -1,6 +1,9 @@
 //! One attempt: from a leased delivery to its outcome, and what follows from it.
 
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures_util::FutureExt;
 
 use super::payloads::Unloaded;
 use super::{Deliverer, Ended, unsent};
@@ -22,23 +25,50 @@ const PROMPT: Duration = Duration::from_secs(1);
 /// The type of the event that reports a delivery as given up.
 const EXHAUSTED: &str = "outboxd.delivery.exhausted";
 
+/// An attempt that is over.
+struct Made {
+    started: Instant,
+    /// From when its event was wanted to its start.
+    waited: Duration,
+    /// Whether a request was made.
+    sent: bool,
+    reply: Reply,
+}
+
 impl Deliverer {
-    /// Makes it.
-    pub(super) async fn attempt(&self, job: Job) -> Ended {
+    /// Makes it. One that panics has failed, and no other with it.
+    pub(super) async fn attempt(&self, job: &Job) -> Ended {
+        let started = Instant::now();
+        let made = AssertUnwindSafe(self.make(job)).catch_unwind().await;
+        made.unwrap_or_else(|_| self.panicked(job, started))
+    }
+
+    async fn make(&self, job: &Job) -> Ended {
         let config = self.config();
         let endpoint = self.endpoints().ready(job.endpoint).cloned();
-        let Some(endpoint) = endpoint else { return unsent(&job) };
+        let Some(endpoint) = endpoint else { return unsent(job) };
         // An endpoint's own deadline must leave time to record within the lease, as the
         // configuration's does.
         let longest = config.delivery.lease.saturating_sub(LEASE_MARGIN);
         let timeout = endpoint.timeout.unwrap_or(config.delivery.timeout).min(longest);
-        if !self.still_holds(&job, timeout) {
-            return unsent(&job);
+        if !self.still_holds(job, timeout) {
+            return unsent(job);
         }
         let Some(payload) = &job.event.payload else {
-            return self.attempt_large(&job, &endpoint, timeout, &config).await;
+            return self.attempt_large(job, &endpoint, timeout, &config).await;
         };
-        self.request(&job, &endpoint, Ok(payload), timeout, &config).await
+        self.request(job, &endpoint, Ok(payload), timeout, &config).await
+    }
+
+    /// What the log says of a panic is not for those who may read attempts.
+    fn panicked(&self, job: &Job, started: Instant) -> Ended {
+        let Some(endpoint) = self.endpoints().ready(job.endpoint).cloned() else {
+            return unsent(job);
+        };
+        let why = "outboxd itself failed; its log says where";
+        let reply = Reply::failure(Outcome::Protocol, why.to_owned());
+        let made = Made { started, waited: Duration::ZERO, sent: false, reply };
+        self.conclude(job, &endpoint, made, &self.config())
     }
 
     /// Whether a request may be made under the lease, and can be recorded before it ends.
@@ -108,6 +138,12 @@ impl Deliverer {
                 ..Reply::failure(Outcome::Protocol, unsatisfied.to_string())
             },
         };
+        self.conclude(job, endpoint, Made { started, waited, sent, reply }, config)
+    }
+
+    /// What follows.
+    fn conclude(&self, job: &Job, endpoint: &Endpoint, made: Made, config: &Config) -> Ended {
+        let Made { started, waited, sent, reply } = made;
         let duration = started.elapsed();
         if let Some(counters) = self.metrics.endpoint(job.endpoint) {
             counters.attempt(reply.outcome);
@@ -127,7 +163,7 @@ impl Deliverer {
             hold: reply.retry_after.map(|asked| asked.min(schedule.longest())),
         });
         self.note(job, endpoint, &reply, verdict);
-        let (lease, report) = (job.lease(), self.is_reported(event, verdict));
+        let (lease, report) = (job.lease(), self.is_reported(&job.event, verdict));
         let since_wanted = waited + duration;
         let attempt =
             Attempt { lease, started, duration, since_wanted, reply, verdict, heard, report };

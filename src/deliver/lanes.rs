@@ -135,9 +135,9 @@ impl Lanes {
     }
 
     /// Whether an endpoint has sent half of what is leased for it in so long, if it goes on like this.
-    pub fn soon_has_room(&self, key: EndpointKey, within: Duration) -> bool {
+    pub fn soon_has_room(&self, key: EndpointKey, within: Duration, now: Instant) -> bool {
         let lane = self.lanes.get(&key);
-        lane.and_then(Lane::half_sent_in).is_some_and(|it| it <= within.as_secs_f64())
+        lane.and_then(|lane| lane.half_sent_in(now)).is_some_and(|it| it <= within.as_secs_f64())
     }
 
     /// Promises room to one delivery that goes ahead of what is queued, in a full lane too, and to

@@ -182,7 +182,7 @@ impl Deliverer {
         while let Some(job) = next {
             let lease = job.lease();
             self.metrics.pipeline.in_flight.inc();
-            let ended = self.attempt(job).await;
+            let ended = self.attempt(&job).await;
             self.metrics.pipeline.in_flight.dec();
             let heard = match &ended {
                 Ended::Attempted(attempt) => attempt.heard,

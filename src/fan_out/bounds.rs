@@ -59,10 +59,9 @@ impl Bounds {
         self.found.notify_one();
     }
 
-    /// The backlog that ended with this number is worked off.
-    pub fn ended_backlog(&self, last: i64) {
-        // Unless it has become longer meanwhile.
-        self.backlog.compare_exchange(last, 0, Ordering::Relaxed, Ordering::Relaxed).ok();
+    /// The backlog that ended with this number is worked off. False when it has become longer meanwhile.
+    pub fn ended_backlog(&self, last: i64) -> bool {
+        self.backlog.compare_exchange(last, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 

@@ -21,6 +21,8 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// committed while the front was busy finding it is there, among a million of somebody else's perhaps.
 const TAIL: i64 = 32;
 const TAIL_MOST: i64 = 30_000;
+/// A backlog that is shorter is worked off too soon for that to matter.
+const TAIL_FROM: i64 = 8 * BATCH_BACKLOG;
 /// A backlog is taken on from where its last batch ended, and as often as this from its start: what
 /// was committed late has a lower number.
 const FROM_START: Duration = Duration::from_millis(250);
@@ -61,10 +63,11 @@ pub(super) struct Pace {
     pub unleased: bool,
     /// The number from which the batch of this turn was taken.
     pub from: i64,
-    /// Whether the next backlog is another than the one before.
-    pub fresh: bool,
-    /// Where the next batch of the backlog's tail begins.
-    tail: Option<i64>,
+    /// Whether the next backlog is another than the one before. One that grows stays the same: what
+    /// joins it while it is worked off has no tail of its own.
+    fresh: bool,
+    /// Where the next batch of the backlog's tail begins, and the last number of that tail.
+    tail: Option<(i64, i64)>,
     /// Where the next batch of a backlog begins, and when one was last taken from its start.
     next: Option<i64>,
     started: Option<Instant>,
@@ -99,21 +102,26 @@ impl Pace {
         }
     }
 
-    /// The number from which the next batch is taken.
-    pub fn begin(&mut self, bounds: &Bounds, now: Instant) -> i64 {
-        if self.part == Part::Front {
-            return bounds.past_backlog();
-        }
+    /// A turn begins: decides from which number its batch is taken.
+    pub fn begin(&mut self, bounds: &Bounds, now: Instant) {
+        self.alone = None;
+        self.from = match self.part {
+            Part::Front => bounds.past_backlog(),
+            Part::Backlog => self.begin_backlog(bounds, now),
+        };
+    }
+
+    fn begin_backlog(&mut self, bounds: &Bounds, now: Instant) -> i64 {
         if std::mem::take(&mut self.fresh) {
-            let tail = |last: i64| ((last - bounds.floor()) / TAIL).min(TAIL_MOST);
-            self.tail = bounds.backlog().map(|last| last - tail(last));
+            let (first, last) = (bounds.floor(), bounds.backlog().unwrap_or(0));
+            let tail = ((last - first) / TAIL).min(TAIL_MOST);
+            self.tail = (last - first >= TAIL_FROM).then_some((last - tail, last));
             self.next = None;
+            self.started = self.tail.map(|_| now);
         }
-        if let Some(tail) = self.tail {
-            return tail;
-        }
-        let recent = |at: &Instant| now.saturating_duration_since(*at) < FROM_START;
-        if let Some(next) = self.next.filter(|_| self.started.as_ref().is_some_and(recent)) {
+        let recent = |at: Instant| now.saturating_duration_since(at) < FROM_START;
+        let go_on = self.tail.map(|(next, _)| next).or(self.next);
+        if let Some(next) = go_on.filter(|_| self.started.is_some_and(recent)) {
             return next;
         }
         self.started = Some(now);
@@ -121,18 +129,26 @@ impl Pace {
     }
 
     /// A full batch ended before this number.
-    pub fn go_on(&mut self, next: i64, bounds: &Bounds) {
+    pub fn go_on(&mut self, next: i64) {
         match self.tail {
-            Some(_) => self.tail = Some(next).filter(|next| bounds.backlog() >= Some(*next)),
-            None => self.next = Some(next),
+            Some((from, last)) if from == self.from => {
+                self.tail = (next <= last).then_some((next, last));
+            }
+            _ => self.next = Some(next),
         }
     }
 
     /// There was no more from where the batch was taken. False when that was the tail of a backlog:
     /// the rest of it comes now.
     pub fn end(&mut self) -> bool {
+        let rest = self.tail.take().is_some_and(|(from, _)| from == self.from);
         self.next = None;
-        self.tail.take().is_none()
+        !rest
+    }
+
+    /// The backlog is worked off.
+    pub fn ended(&mut self) {
+        self.fresh = true;
     }
 
     /// What was asked at this time has been answered.
@@ -166,32 +182,64 @@ impl Pace {
 mod tests {
     use super::*;
 
+    fn begin(pace: &mut Pace, bounds: &Bounds, now: Instant) -> i64 {
+        pace.begin(bounds, now);
+        pace.from
+    }
+
     #[test]
     fn of_a_new_backlog_the_tail_is_taken_first_and_then_all_from_its_start() {
         let (bounds, now) = (Bounds::default(), Instant::now());
-        bounds.found_backlog(3200);
+        bounds.found_backlog(32_000);
         let mut pace = Pace::new(Part::Backlog);
-        assert_eq!(pace.begin(&bounds, now), 3100);
-        pace.go_on(3150, &bounds);
-        assert_eq!(pace.begin(&bounds, now), 3150);
+        assert_eq!(begin(&mut pace, &bounds, now), 31_000);
+        pace.go_on(31_500);
+        assert_eq!(begin(&mut pace, &bounds, now), 31_500);
         assert!(!pace.end(), "the rest comes now");
-        assert_eq!(pace.begin(&bounds, now), 0);
-        pace.go_on(500, &bounds);
-        assert_eq!(pace.begin(&bounds, now), 500, "on from there");
-        assert_eq!(pace.begin(&bounds, now + FROM_START), 0, "and at times from its start");
-        bounds.found_backlog(6400);
-        pace.go_on(1000, &bounds);
-        assert_eq!(pace.begin(&bounds, now + FROM_START), 1000, "it is the same one, only longer");
+        assert_eq!(begin(&mut pace, &bounds, now), 0);
+        pace.go_on(500);
+        assert_eq!(begin(&mut pace, &bounds, now), 500, "on from there");
+        assert_eq!(begin(&mut pace, &bounds, now + FROM_START), 0, "and at times from its start");
+        bounds.found_backlog(64_000);
+        pace.go_on(1000);
+        let later = now + FROM_START;
+        assert_eq!(begin(&mut pace, &bounds, later), 1000, "it is the same one, only longer");
         assert!(pace.end());
+        pace.ended();
+        assert_eq!(begin(&mut pace, &bounds, later), 62_000, "the next one is another");
     }
 
     #[test]
     fn a_tail_that_was_taken_to_its_end_is_followed_by_the_start() {
         let (bounds, now) = (Bounds::default(), Instant::now());
-        bounds.found_backlog(3200);
+        bounds.found_backlog(32_000);
         let mut pace = Pace::new(Part::Backlog);
-        assert_eq!(pace.begin(&bounds, now), 3100);
-        pace.go_on(3201, &bounds);
-        assert_eq!(pace.begin(&bounds, now), 0);
+        assert_eq!(begin(&mut pace, &bounds, now), 31_000);
+        bounds.found_backlog(64_000);
+        pace.go_on(32_001);
+        assert_eq!(begin(&mut pace, &bounds, now + FROM_START), 0, "however long it has become");
+    }
+
+    #[test]
+    fn what_is_at_the_start_does_not_wait_for_a_long_tail() {
+        let (bounds, now) = (Bounds::default(), Instant::now());
+        bounds.found_backlog(3_200_000);
+        let mut pace = Pace::new(Part::Backlog);
+        assert_eq!(begin(&mut pace, &bounds, now), 3_170_000);
+        pace.go_on(3_172_000);
+        let later = now + FROM_START;
+        assert_eq!(begin(&mut pace, &bounds, later), 0, "what was committed late is there");
+        pace.go_on(2000);
+        assert_eq!(begin(&mut pace, &bounds, later), 3_172_000, "then on with the tail");
+        pace.go_on(3_174_000);
+        assert_eq!(begin(&mut pace, &bounds, later + FROM_START), 0);
+        assert!(pace.end(), "nothing from the start on: nothing in the tail either");
+    }
+
+    #[test]
+    fn a_short_backlog_has_no_tail() {
+        let (bounds, now) = (Bounds::default(), Instant::now());
+        bounds.found_backlog(TAIL_FROM - 1);
+        assert_eq!(begin(&mut Pace::new(Part::Backlog), &bounds, now), 0);
     }
 }

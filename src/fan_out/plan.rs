@@ -27,7 +27,7 @@ pub(super) struct Plan {
     pub unmatched: u64,
     /// How many might have been sent at once, had there been room for them.
     pub crowded: usize,
-    /// The endpoints that had no room for one, once for each.
+    /// The endpoint of each delivery that found no room.
     pub throttled: Vec<EndpointKey>,
     /// What the schemas said of the events.
     pub findings: Findings,

@@ -3,11 +3,14 @@
 
 mod journal;
 mod limit;
+mod panics;
 mod record;
+mod writer;
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
@@ -15,14 +18,24 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::config::{Log, LogFormat};
+use crate::metrics::Total;
 use journal::Journal;
 use limit::Limit;
-pub use record::steers;
-
+pub use panics::PANICS;
 use record::Record;
+pub use record::steers;
+use writer::Writer;
 
 /// The log of this process, once it is started.
 static RUNNING: OnceLock<Arc<Lines>> = OnceLock::new();
+
+/// How many lines nobody read in time.
+pub static DROPPED: Total = Total::new(
+    "outboxd_log_lines_dropped_total",
+    "Lines of the log that were not written, because whatever reads it did not keep up",
+);
+/// How long the end of the daemon waits for the last lines to be read.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// Changes the level of a running log.
 pub struct LogLevel(reload::Handle<EnvFilter, Registry>);
@@ -41,10 +54,16 @@ impl LogLevel {
 pub fn start(log: &Log) -> Option<LogLevel> {
     let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let (filter, handle) = reload::Layer::new(filter);
-    let lines = Arc::new(Lines { form: Form::of(log.format), limit: Limit::default() });
+    let lines = Arc::new(Lines {
+        form: Form::of(log.format),
+        writer: Writer::start(),
+        dropped: AtomicU64::new(0),
+        limit: Limit::default(),
+    });
     let layer = ToLines(lines.clone());
     tracing_subscriber::registry().with(filter).with(layer).try_init().ok()?;
     RUNNING.set(lines).ok();
+    panics::watch();
     Some(LogLevel(handle))
 }
 
@@ -55,10 +74,17 @@ pub fn report_left_out() {
     }
 }
 
-/// Says all that was left out about endpoints: the daemon ends.
+/// Says all that was left out about endpoints, and waits until it is written: the daemon ends.
 pub fn finish() {
     if let Some(lines) = RUNNING.get() {
         lines.report_left_out(Instant::now() + limit::PERIOD);
+    }
+    flush();
+}
+
+fn flush() {
+    if let Some(lines) = RUNNING.get() {
+        lines.writer.flush(FLUSH);
     }
 }
 
@@ -82,24 +108,26 @@ impl Form {
         }
     }
 
-    fn write(&self, record: &Record) {
-        let line = match self {
+    /// What is to be written to stderr of it, if not the journal has taken it.
+    fn line(&self, record: &Record) -> Option<String> {
+        Some(match self {
             Self::Text { colours } => record.text_line(*colours),
             Self::Json => record.json_line(),
             Self::Journal(journal) => match journal.send(record) {
-                Ok(()) => return,
+                Ok(()) => return None,
                 // There is nobody else to tell.
                 Err(_) => format!("<{}>{}\n", journal::priority(record.level), record.text()),
             },
-        };
-        // Nobody reads any more.
-        std::io::stderr().lock().write_all(line.as_bytes()).ok();
+        })
     }
 }
 
 /// What becomes of a line.
 struct Lines {
     form: Form,
+    writer: Writer,
+    /// Lines that nobody has read, since that was last said.
+    dropped: AtomicU64,
     limit: Limit,
 }
 
@@ -110,13 +138,29 @@ impl Lines {
         let is_limited = record.level <= Level::INFO;
         let endpoint = record.endpoint().filter(|_| is_limited);
         if endpoint.is_none_or(|endpoint| self.limit.admits(endpoint, now)) {
-            self.form.write(record);
+            self.write(record);
         }
+    }
+
+    fn write(&self, record: &Record) {
+        if !self.send(record) {
+            DROPPED.inc();
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let dropped = self.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 && !self.send(&Record::of_dropped(dropped)) {
+            self.dropped.fetch_add(dropped, Ordering::Relaxed);
+        }
+    }
+
+    fn send(&self, record: &Record) -> bool {
+        self.form.line(record).is_none_or(|line| self.writer.write(line))
     }
 
     fn report_left_out(&self, now: Instant) {
         for (endpoint, left_out) in self.limit.over(now) {
-            self.form.write(&Record::of_left_out(&endpoint, left_out));
+            self.write(&Record::of_left_out(&endpoint, left_out));
         }
     }
 }

@@ -43,6 +43,15 @@ impl Record {
         record
     }
 
+    /// That so many lines found no reader in time.
+    pub fn of_dropped(dropped: u64) -> Self {
+        let mut record = Self::new(Level::WARN, module_path!());
+        "lines before this one were dropped: whatever reads the log does not keep up"
+            .clone_into(&mut record.message);
+        record.fields = vec![("dropped", dropped.into())];
+        record
+    }
+
     fn new(level: Level, target: &str) -> Self {
         let (at, target) = (Timestamp::now(), target.to_owned());
         Self { at, level, target, message: String::new(), fields: Vec::new() }

@@ -1,6 +1,8 @@
 //! How families are made: registered once, remembered for the documentation, and with every series
 //! of a closed set at zero from the start.
 
+use std::sync::OnceLock;
+
 use prometheus::core::Collector;
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -39,6 +41,31 @@ pub struct Family {
     pub help: &'static str,
     /// The bounds of a histogram's buckets.
     pub buckets: &'static [f64],
+}
+
+/// A counter of the whole process, for what counts before there are metrics.
+#[derive(Debug)]
+pub struct Total {
+    name: &'static str,
+    help: &'static str,
+    counter: OnceLock<IntCounter>,
+}
+
+impl Total {
+    /// A counter at zero.
+    pub const fn new(name: &'static str, help: &'static str) -> Self {
+        Self { name, help, counter: OnceLock::new() }
+    }
+
+    /// One more.
+    pub fn inc(&self) {
+        self.counter().inc();
+    }
+
+    fn counter(&self) -> &IntCounter {
+        let new = || IntCounter::new(self.name, self.help).expect("a valid name");
+        self.counter.get_or_init(new)
+    }
 }
 
 /// Makes the families of one subject. One that cannot be registered is a mistake in these files,
@@ -87,6 +114,11 @@ impl Maker {
         for (name, kind, help) in families {
             self.note(name, kind, &[], help);
         }
+    }
+
+    /// A counter of the whole process.
+    pub fn total(&mut self, total: &Total) {
+        self.foreign(total.counter().clone(), &[(total.name, "counter", total.help)]);
     }
 
     /// A counter without labels.

@@ -21,6 +21,7 @@ use crate::endpoint::EndpointKey;
 use attempts::Attempts;
 use database::Database;
 use endpoints::{Book, EndpointMetrics};
+pub use family::Total;
 use family::{Family, Maker};
 use pipeline::Pipeline;
 use process::Process;

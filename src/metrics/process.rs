@@ -5,6 +5,7 @@ use prometheus::{Gauge, IntGauge};
 
 use super::family::{Label, Maker};
 use super::unix_seconds;
+use crate::log;
 
 /// What the collector of the prometheus crate exports on Linux.
 const PROCESS: [(&str, &str, &str); 7] = [
@@ -41,6 +42,8 @@ impl Process {
         );
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), revision]).set(1.0);
         make.foreign(ProcessCollector::for_self(), &PROCESS);
+        make.total(&log::DROPPED);
+        make.total(&log::PANICS);
         let process = Self {
             ready: make.gauge("outboxd_ready", "1 when deliveries can be made, as /readyz says"),
             daemons: make

@@ -65,7 +65,7 @@ fn redacted<'a>(headers: &'a HeaderMap, confidential: &Confidential<'_>) -> Cow<
 /// What the head alone comes to. Nothing but a rule, so that it can be tried with any head.
 pub fn judge(status: u16, headers: &HeaderMap, success: &Statuses, now: i64) -> Reply {
     let outcome = Outcome::of_status(status, success);
-    let wanted = matches!(status, 429 | 503);
+    let wanted = matches!(status, 429 | 502 | 503 | 504);
     let retry_after = headers.get(RETRY_AFTER).filter(|_| wanted);
     let directive = headers.get(Directive::HEADER);
     Reply {

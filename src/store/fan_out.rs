@@ -101,13 +101,24 @@ impl Store {
         })
     }
 
-    /// Takes up to `limit` events off the queue, oldest first, none below the number `from`.
-    pub async fn take_events(&self, limit: i64, from: i64) -> Result<Batch, StoreError> {
+    /// Takes up to `limit` events off the queue, oldest first, none below the number `from`. If asked,
+    /// it says which is the newest that waits.
+    pub async fn take_events(
+        &self,
+        limit: i64,
+        from: i64,
+        newest: bool,
+    ) -> Result<Batch, StoreError> {
         let mut transaction = self.begin(LEASE).await?;
         let rows = transaction
             .query(
                 include_str!("../../sql/fan_out_take.sql"),
-                &[(&limit, Type::INT8), (&INLINE_PAYLOAD_BYTES, Type::INT4), (&from, Type::INT8)],
+                &[
+                    (&limit, Type::INT8),
+                    (&INLINE_PAYLOAD_BYTES, Type::INT4),
+                    (&from, Type::INT8),
+                    (&newest, Type::BOOL),
+                ],
             )
             .await?;
         let revision = rows.first().map_or(Ok(0), |row| row.try_get(0))?;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Read;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -62,6 +63,30 @@ async fn a_failing_endpoint_gets_few_lines_and_a_count_of_the_others() {
     // A circuit that opens is a line as well.
     assert!((90..=92).contains(&left_out) && written >= 9, "{said}");
     assert_eq!((quiet.len(), &quiet[0]["event_id"]), (1, &Value::from(event)), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_holds_nothing_up() {
+    let (database, receiver) = (Database::new().await, Receiver::start());
+    database.subscribe("one", &receiver.url("/")).await;
+    let admin = SocketAddr::from(([127, 0, 0, 1], harness::free_port()));
+    let listen = admin.to_string();
+    // Far more than fits into the pipe.
+    let child = start(&database, &[("log.level", "trace"), ("admin.listen", &listen)]);
+    database.insert_many("a", 3000).await;
+    let delivered = "SELECT count(*) FROM outbox.deliveries WHERE status = 'delivered'";
+    database.wait_for(delivered, "3000").await;
+    let (_, metrics) = harness::get(admin, "/metrics").await;
+    let dropped = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("outboxd_log_lines_dropped_total ")?.parse().ok())
+        .unwrap_or(0.0);
+    assert!(dropped > 0.0, "nothing was dropped: the pipe was not full");
+    // Whoever reads again hears how many there were.
+    let said = end(child).await;
+    assert!(said.lines().any(|line| line.contains(r#""dropped":"#)), "not said");
+    let cut = said.lines().find(|line| serde_json::from_str::<Value>(line).is_err());
+    assert_eq!(cut, None, "a line is written whole or not at all");
 }
 
 #[tokio::test(flavor = "multi_thread")]

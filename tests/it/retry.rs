@@ -46,6 +46,8 @@ async fn retry_after_is_honoured_and_capped() {
     for (status, asked, low, high) in [
         (429, "30", 29.0, 31.0),
         (503, "30", 29.0, 31.0),
+        (502, "30", 29.0, 31.0),
+        (504, "30", 29.0, 31.0),
         (429, "100000", 49.0, 51.0),
         // Not one of the statuses that may ask, or nothing that can be read: the schedule.
         (500, "30", 7.0, 13.0),

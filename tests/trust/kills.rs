@@ -1,6 +1,7 @@
 //! SIGKILL of one of two daemons under load: half at failpoints, half at random moments.
 
 use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -22,11 +23,13 @@ const RESENT_WITHIN: Duration = Duration::from_secs(10);
 /// A daemon lives this long, in milliseconds, when it is killed at random.
 const LIFE: std::ops::Range<u64> = 100..1100;
 /// How long a failpoint is waited for; then it counts as a random kill.
-const FAILPOINT_PATIENCE: Duration = Duration::from_secs(2);
+const FAILPOINT_PATIENCE: Duration = Duration::from_secs(4);
 /// After this many deaths of one daemon, it is the other's turn. In between the survivor has to be
 /// there for as long as it takes to be sure that the other is dead: daemons that all die every
 /// second have nobody to take over from them.
 const TURN: usize = 20;
+
+const SIGKILL: i32 = 9;
 
 /// Where daemons die, and up to which visit.
 const FAILPOINTS: &[(&str, u64)] = &[
@@ -74,22 +77,36 @@ struct Killer<'a> {
     place: &'a Place,
     random: fastrand::Rng,
     deaths: Vec<Death>,
+    /// How many were to die at a failpoint, and how many did.
+    armed: usize,
     at_failpoints: usize,
     reached: BTreeSet<&'static str>,
 }
 
 impl Killer<'_> {
     /// Starts a daemon, lets it die, and notes what it held.
-    async fn life_and_death(&mut self, wanted: usize) {
+    async fn life_and_death(&mut self, run: Run) {
         let number = self.deaths.len();
-        let armed = self.at_failpoints < wanted / 2 && number.is_multiple_of(2);
-        let (point, most) = FAILPOINTS[number / 2 % FAILPOINTS.len()];
-        let failpoint = armed.then(|| format!("{point}=kill@{}", self.random.u64(1..=most)));
+        // One that is not reached in time leaves a death at a random moment.
+        let armed = self.at_failpoints * 2 <= number;
+        let (point, most) = FAILPOINTS[self.armed % FAILPOINTS.len()];
+        // With less to do it takes longer to get there.
+        let visit = self.random.u64(1..=run.size(most, most.div_ceil(10)));
+        let failpoint = armed.then(|| format!("{point}=kill@{visit}"));
+        self.armed += usize::from(armed);
         let name = format!("d{number}");
         let mut daemon = self.place.daemon_with(&name, SETTINGS, failpoint.as_deref());
         let mut died = false;
         if armed {
-            died = daemon.end_within(FAILPOINT_PATIENCE).await.is_some();
+            died = match daemon.end_within(FAILPOINT_PATIENCE).await {
+                Some(ended) => {
+                    // Or the point was not what ended it.
+                    let killed = ended.signal() == Some(SIGKILL);
+                    assert!(killed, "{failpoint:?}: {ended}: {}", daemon.log());
+                    true
+                }
+                None => false,
+            };
         } else if daemon.ready().await {
             sleep(Duration::from_millis(self.random.u64(LIFE))).await;
         }
@@ -111,6 +128,7 @@ pub async fn run(run: Run) -> Report {
         place: &place,
         random: fastrand::Rng::with_seed(run.seed),
         deaths: Vec::new(),
+        armed: 0,
         at_failpoints: 0,
         reached: BTreeSet::new(),
     };
@@ -118,7 +136,7 @@ pub async fn run(run: Run) -> Report {
     assert!(survivor.ready().await, "no daemon: {}", survivor.log());
     let started = clock::now();
     while killer.deaths.len() < wanted {
-        killer.life_and_death(wanted).await;
+        killer.life_and_death(run).await;
         let deaths = killer.deaths.len();
         if deaths.is_multiple_of(TURN) && deaths < wanted {
             // The other's turn: one that will live comes first.
@@ -151,12 +169,13 @@ pub async fn run(run: Run) -> Report {
     report.figure("slowest re-send", clock::shown(verdict.slowest));
     report.figure("requests/s", rate.round());
     report.expect(rests, "deliveries are left after two minutes of peace");
+    let enough = run.size(wanted / 2, wanted / 3);
+    report.expect(at_failpoints >= enough, format!("only {at_failpoints} kills at failpoints"));
     let missing: Vec<_> = FAILPOINTS.iter().filter(|point| !reached.contains(point.0)).collect();
     report.expect(
-        run.slice || at_failpoints >= wanted * 2 / 5,
-        format!("only {at_failpoints} kills at failpoints"),
+        run.slice || missing.is_empty(),
+        format!("failpoints that nobody reached: {missing:?}"),
     );
-    say(&format!("  failpoints that nobody reached: {missing:?}"));
     drop(survivor);
     report
 }

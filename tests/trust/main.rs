@@ -55,6 +55,8 @@ mod promotions;
 mod partitions;
 /// SIGTERM under load.
 mod drains;
+/// Faults of our own.
+mod panics;
 /// SIGSTOP for longer than a lease.
 mod freezes;
 /// Delays and memory.
@@ -90,6 +92,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario("disk", 70, 15, |run| Box::pin(databases::disk(run))),
     scenario("kills", 720, 60, |run| Box::pin(kills::run(run))),
     scenario("drains", 240, 30, |run| Box::pin(drains::run(run))),
+    scenario("panics", 40, 15, |run| Box::pin(panics::run(run))),
     scenario("freezes", 690, 60, |run| Box::pin(freezes::run(run))),
     scenario("neighbours", 780, 90, |run| Box::pin(neighbours::run(run))),
     scenario("bulk", 480, 40, |run| Box::pin(bulk::run(run))),

@@ -115,10 +115,15 @@ impl Lane {
     }
 
     /// In how many seconds half of what is leased for it will have been sent, while requests take as
-    /// long as they do.
-    pub fn half_sent_in(&self) -> Option<f64> {
-        let at_once = self.flights.len().max(1) as f64;
-        Some(self.held() as f64 / 2.0 * self.mean_seconds? / at_once)
+    /// long as they do. None of one that is slow, hangs or is held back: nobody knows.
+    pub fn half_sent_in(&self, now: Instant) -> Option<f64> {
+        let held_back = self.breaker.is_open() || self.is_blocked(now);
+        if held_back || self.judge_speed(now) == Speed::Slow {
+            return None;
+        }
+        let by_requests = self.mean_seconds? / self.flights.len().max(1) as f64;
+        let by_pace = self.pace.as_ref().map_or(0.0, |pace| 1.0 / pace.rate);
+        Some(self.held() as f64 / 2.0 * by_requests.max(by_pace))
     }
 
     /// Notes that it is at a limit of its own, if it is.

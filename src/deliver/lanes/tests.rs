@@ -1,5 +1,7 @@
 //! The lanes, without a daemon around them.
 
+mod slots;
+
 use std::sync::Arc;
 
 use super::*;
@@ -191,69 +193,6 @@ fn answer(lanes: &mut Lanes, key: EndpointKey, took: Duration) {
 }
 
 #[test]
-fn strangers_and_slow_endpoints_share_one_half_of_the_slots() {
-    let mut lanes = crowd(20);
-    answer(&mut lanes, 1, Duration::from_secs(5));
-    answer(&mut lanes, 20, Duration::from_millis(5));
-    for key in 1..=19 {
-        fill(&mut lanes, key, 32);
-    }
-    let started = start_all(&mut lanes);
-    assert_eq!(started.len(), 31, "the last one is for the next stranger");
-    let of = |key| started.iter().filter(|job| job.endpoint == key).count();
-    assert!((1..=19).all(|key| of(key) >= 1), "each of them gets a request");
-    fill(&mut lanes, 20, 40);
-    assert_eq!(start_all(&mut lanes).len(), 17, "a quick one as many as it leaves over");
-}
-
-#[test]
-fn quick_endpoints_that_hang_become_slow_and_leave_slots_and_room_to_others() {
-    let mut lanes = crowd(10);
-    for key in 1..=10 {
-        answer(&mut lanes, key, Duration::from_millis(5));
-    }
-    for key in 1..=9 {
-        fill(&mut lanes, key, 1000);
-    }
-    let now = Instant::now();
-    let started = start_all(&mut lanes).len();
-    assert!(started < 64, "{started}: they leave some over");
-    let back = lanes.age(now + Duration::from_millis(1500));
-    assert!(back.len() > 8000, "{}: they keep what they can send", back.len());
-    assert!(fill(&mut lanes, 10, 10) == 10);
-    let job = lanes.start(now + Duration::from_millis(1500)).expect("a slot");
-    assert_eq!(job.endpoint, 10, "the only quick one");
-}
-
-#[test]
-fn an_endpoint_that_turns_out_quick_no_longer_waits_among_the_slow() {
-    let mut lanes = crowd(40);
-    for key in 1..=40 {
-        fill(&mut lanes, key, 32);
-    }
-    let started = start_all(&mut lanes);
-    assert_eq!(started.len(), 32, "strangers, one half of the slots");
-    let now = Instant::now();
-    let key = started[0].endpoint;
-    lanes.finished(started[0].lease(), Some(took_it(Duration::from_millis(5))), now);
-    let others: Vec<EndpointKey> = start_all(&mut lanes).iter().map(|job| job.endpoint).collect();
-    assert!(others.iter().filter(|other| **other == key).count() >= 15, "{others:?}");
-}
-
-#[test]
-fn slow_endpoints_get_their_turns_beside_quick_ones_that_could_use_all() {
-    let mut lanes = crowd(3);
-    for key in [1, 2] {
-        answer(&mut lanes, key, Duration::from_millis(5));
-    }
-    for key in 1..=3 {
-        fill(&mut lanes, key, 64);
-    }
-    let started = start_all(&mut lanes);
-    assert!(started.iter().any(|job| job.endpoint == 3), "a stranger is not starved");
-}
-
-#[test]
 fn an_open_circuit_gives_back_what_is_queued_and_lets_one_probe_through() {
     let mut lanes = crowd(2);
     let begin = Instant::now();
@@ -381,4 +320,37 @@ fn nothing_is_leased_for_an_endpoint_that_is_not_ready() {
     lanes.note_due(1, Instant::now());
     assert_eq!((lanes.reserve(1, 1, Instant::now()), lanes.next_due()), (0, None));
     lanes.finished(job.lease(), None, Instant::now());
+}
+
+#[test]
+fn room_comes_soon_only_where_what_is_leased_is_being_sent() {
+    let (now, within) = (Instant::now(), Duration::from_millis(250));
+    let busy = |endpoint: Endpoint| {
+        let mut lanes = lanes(LIMITS, &[endpoint]);
+        answer(&mut lanes, 1, Duration::from_millis(1));
+        while fill(&mut lanes, 1, 100) > 0 {}
+        lanes
+    };
+    let mut quick = busy(endpoint(1));
+    let started = start_all(&mut quick);
+    assert_eq!(started.len(), 4);
+    assert!(
+        !quick.soon_has_room(1, Duration::from_millis(100), now),
+        "2000 by four, a millisecond each"
+    );
+    assert!(quick.soon_has_room(1, Duration::from_millis(600), now));
+    assert!(
+        !quick.soon_has_room(1, Duration::from_secs(9), now + Duration::from_secs(2)),
+        "they hang"
+    );
+    assert!(!quick.soon_has_room(2, within, now), "nobody knows it");
+    let hold = Some(Duration::from_secs(60));
+    let asks = Heard { sign: Sign::Overloaded, took: Duration::from_millis(1), hold };
+    quick.finished(started[0].lease(), Some(asks), now);
+    assert!(!quick.soon_has_room(1, Duration::from_secs(9), now), "it asked for a pause");
+    let mut paced = endpoint(1);
+    paced.rate_per_second = Some(10.0);
+    let paced = busy(paced);
+    assert!(!paced.soon_has_room(1, within, now), "ten of twenty, ten a second");
+    assert!(paced.soon_has_room(1, Duration::from_secs(2), now));
 }
