@@ -25,6 +25,8 @@ impl FanOut {
                 true
             }
             Err(error) => {
+                // Among more of them there may be one that shows that it is the others.
+                pace.limit = pace.part.batch();
                 tracing::error!(%error, "cannot find the event over which its batch failed");
                 false
             }

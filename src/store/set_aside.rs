@@ -8,8 +8,8 @@ use super::fan_out::LARGEST_PAYLOAD_BYTES;
 use super::opening::CHORE;
 use super::{Param, Store, Transaction};
 
-/// Without a readable event among them, more unreadable ones than this are the database's fault.
-const MOST_ALONE: usize = 10;
+/// Where more events wait than this and none can be read, the database is at fault.
+const MOST_ALONE: i64 = 10;
 
 /// An event that cannot be read or delivered, and why.
 #[derive(Debug)]
@@ -33,7 +33,11 @@ impl Store {
     ) -> Result<Vec<Unusable>, StoreError> {
         let mut transaction = self.begin(CHORE).await?;
         let sql = include_str!("../../sql/fan_out_lock.sql");
+        // Enough to tell one that is bad from a database that is.
+        let limit = limit.max(MOST_ALONE + 1);
         let rows = transaction.query(sql, &[(&limit, Type::INT8), (&from, Type::INT8)]).await?;
+        // Others may hold some of them, the batch that has just failed for one.
+        let waiting: i64 = rows.first().map_or(Ok(0), |row| row.try_get(1))?;
         let mut unusable = Vec::new();
         for row in &rows {
             let seq = row.try_get(0)?;
@@ -46,7 +50,7 @@ impl Store {
             transaction.rollback().await?;
             return Ok(unusable);
         }
-        if unusable.len() == rows.len() && rows.len() > MOST_ALONE {
+        if unusable.len() == rows.len() && waiting > MOST_ALONE {
             transaction.rollback().await?;
             let (count, first) = (rows.len(), &unusable[0].reason);
             return Err(StoreError::Unfit(format!("none of {count} events can be read; {first}")));
