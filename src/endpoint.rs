@@ -1,13 +1,13 @@
 //! Endpoints as the daemon uses them: checked, with their secrets prepared, and indexed for
 //! matching.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::event::Event;
 use crate::guard::{self, Policy};
-use crate::matching::{Index, MAX_PATTERNS, Pattern};
+use crate::matching::{Directory, MAX_PATTERNS, Pattern, Subscription};
 use crate::profile::{
     Keys, LONGEST_TIMEOUT, Profile, Profiles, Rendered, Sending, Unsatisfied, is_same_header,
 };
@@ -253,15 +253,6 @@ fn check_headers(json: &str, profile: &Profile) -> Result<Vec<(String, String)>,
         .collect()
 }
 
-/// Who receives an event: what fan-out needs to know of every endpoint, valid or not.
-#[derive(Clone, Debug)]
-struct Subscription {
-    tenant: Option<String>,
-    live: Option<bool>,
-    takes_new: bool,
-    ordered: bool,
-}
-
 /// What was found out about rows, and that the database does not know yet.
 #[derive(Debug, Default)]
 pub struct Judged<'a> {
@@ -279,10 +270,10 @@ pub struct Endpoints {
     /// The revision of the database that this is.
     pub revision: i64,
     ready: HashMap<EndpointKey, Arc<Endpoint>>,
-    subscriptions: HashMap<EndpointKey, Subscription>,
     states: HashMap<EndpointKey, (String, State)>,
-    index: Index<EndpointKey>,
-    any_ordered: bool,
+    ordered: HashSet<EndpointKey>,
+    /// Of every endpoint that takes new events, valid or not.
+    directory: Directory<EndpointKey>,
 }
 
 impl Endpoints {
@@ -292,15 +283,13 @@ impl Endpoints {
         rows: &'a [EndpointRow],
         rules: Rules<'_>,
     ) -> (Self, Judged<'a>) {
-        let any_ordered = rows.iter().any(|row| row.ordered);
-        let mut endpoints = Self { revision, any_ordered, ..Self::default() };
-        let mut patterns = Vec::with_capacity(rows.len());
+        let mut endpoints = Self { revision, ..Self::default() };
+        let mut subscriptions = Vec::with_capacity(rows.len());
         let mut judged = Judged::default();
         for row in rows {
             let mut state = State::named(&row.state);
             // Of an endpoint with one bad pattern, what the good ones match waits for the mend.
-            let (good, bad) = split_patterns(&row.events);
-            patterns.push((good, row.key));
+            let (patterns, bad) = split_patterns(&row.events);
             let checked = bad.map_or_else(|| Endpoint::check(row, rules), Err);
             match (checked, state) {
                 // Its deliveries wait for the secret, which comes in a moment.
@@ -319,22 +308,20 @@ impl Endpoints {
                 }
                 _ => {}
             }
-            endpoints.subscriptions.insert(
-                row.key,
-                Subscription {
-                    tenant: row.tenant.clone(),
-                    live: row.live,
-                    takes_new: row.active && state != State::Disabled,
-                    ordered: row.ordered,
-                },
-            );
+            if row.active && state != State::Disabled {
+                let (tenant, live, subscriber) = (row.tenant.clone(), row.live, row.key);
+                subscriptions.push(Subscription { tenant, live, patterns, subscriber });
+            }
+            if row.ordered {
+                endpoints.ordered.insert(row.key);
+            }
             endpoints.states.insert(row.key, (row.name.clone(), state));
         }
-        endpoints.index = Index::new(patterns);
+        endpoints.directory = Directory::new(subscriptions);
         (endpoints, judged)
     }
 
-    /// Adds to `found` every endpoint that is owed this event.
+    /// Replaces the contents of `found` by the endpoints that are owed such an event.
     pub fn matching(
         &self,
         event_type: &str,
@@ -342,14 +329,7 @@ impl Endpoints {
         live: bool,
         found: &mut Vec<EndpointKey>,
     ) {
-        self.index.lookup(event_type, found);
-        found.retain(|key| {
-            self.subscriptions.get(key).is_some_and(|s| {
-                s.takes_new
-                    && s.live.is_none_or(|wanted| wanted == live)
-                    && s.tenant.as_deref().is_none_or(|wanted| tenant == Some(wanted))
-            })
-        });
+        self.directory.lookup(event_type, tenant, live, found);
     }
 
     /// The endpoint, if it may be sent to.
@@ -369,12 +349,12 @@ impl Endpoints {
 
     /// Whether the endpoint is owed the events of a key in their order.
     pub fn is_ordered(&self, key: EndpointKey) -> bool {
-        self.subscriptions.get(&key).is_some_and(|s| s.ordered)
+        self.ordered.contains(&key)
     }
 
     /// Whether any endpoint is.
     pub fn any_ordered(&self) -> bool {
-        self.any_ordered
+        !self.ordered.is_empty()
     }
 
     /// Whether the endpoint exists, in whatever state.

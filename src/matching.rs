@@ -1,4 +1,5 @@
-//! Which endpoints want an event: patterns over event types, and an index of many of them.
+//! Which endpoints want an event: patterns over event types, an index of many of them, and a directory
+//! of such indexes by tenant and mode.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -117,13 +118,75 @@ impl<T: Copy + Ord> Index<T> {
         index
     }
 
-    /// Replaces the contents of `found` by the subscribers that want this event type, each once,
-    /// in no particular order. Costs one look per dot of the type and one copy per match.
+    /// Adds to `found` the subscribers that want this event type, each once, in no particular order.
+    /// Costs one look per dot of the type and one copy per match.
     pub fn lookup(&self, event_type: &str, found: &mut Vec<T>) {
-        found.clear();
         let open = stems(event_type).filter_map(|stem| self.open.get(stem));
         for subscribers in open.chain(self.exact.get(event_type)) {
             found.extend_from_slice(subscribers);
+        }
+    }
+}
+
+/// What one subscriber wants.
+#[derive(Clone, Debug)]
+pub struct Subscription<T> {
+    /// Only the events of this tenant; of every one, and of none, if absent.
+    pub tenant: Option<String>,
+    /// Only live events, or only test events; both if absent.
+    pub live: Option<bool>,
+    /// The types wanted.
+    pub patterns: Vec<Pattern>,
+    /// Who wants them.
+    pub subscriber: T,
+}
+
+/// Indexes by mode; that of absent modes is of those who want both.
+type ByMode<T> = HashMap<Option<bool>, Index<T>>;
+
+/// Many subscribers by tenant, mode and patterns. What a lookup costs does not grow with the number of
+/// those who want the same types of other tenants.
+#[derive(Clone, Debug)]
+pub struct Directory<T> {
+    of_all: ByMode<T>,
+    of_one: HashMap<String, ByMode<T>>,
+}
+
+// Derived, it would ask for `T: Default`.
+impl<T> Default for Directory<T> {
+    fn default() -> Self {
+        let (of_all, of_one) = (HashMap::new(), HashMap::new());
+        Self { of_all, of_one }
+    }
+}
+
+impl<T: Copy + Ord> Directory<T> {
+    /// Builds the directory, of one subscription for each subscriber.
+    pub fn new(subscriptions: impl IntoIterator<Item = Subscription<T>>) -> Self {
+        let mut groups: HashMap<_, Vec<_>> = HashMap::new();
+        for Subscription { tenant, live, patterns, subscriber } in subscriptions {
+            groups.entry((tenant, live)).or_default().push((patterns, subscriber));
+        }
+        let mut directory = Self::default();
+        for ((tenant, live), group) in groups {
+            let by_mode = match tenant {
+                Some(tenant) => directory.of_one.entry(tenant).or_default(),
+                None => &mut directory.of_all,
+            };
+            by_mode.insert(live, Index::new(group));
+        }
+        directory
+    }
+
+    /// Replaces the contents of `found` by the subscribers that want such an event, each once, in no
+    /// particular order.
+    pub fn lookup(&self, event_type: &str, tenant: Option<&str>, live: bool, found: &mut Vec<T>) {
+        found.clear();
+        let of_one = tenant.and_then(|tenant| self.of_one.get(tenant));
+        for by_mode in [Some(&self.of_all), of_one].into_iter().flatten() {
+            for index in [None, Some(live)].iter().filter_map(|mode| by_mode.get(mode)) {
+                index.lookup(event_type, found);
+            }
         }
     }
 }
@@ -154,7 +217,7 @@ mod tests {
     }
 
     fn found(index: &Index<u32>, event_type: &str) -> Vec<u32> {
-        let mut found = vec![99];
+        let mut found = Vec::new();
         index.lookup(event_type, &mut found);
         found.sort_unstable();
         found
@@ -258,14 +321,45 @@ mod tests {
             .zip(0..)
             .collect();
         let index = Index::new(subscribers.iter().cloned());
-        let mut found = Vec::new();
         for event_type in &types {
+            let mut found = Vec::new();
             index.lookup(event_type, &mut found);
             found.sort_unstable();
             let wanted = subscribers
                 .iter()
                 .filter(|(patterns, _)| patterns.iter().any(|pattern| pattern.matches(event_type)));
             assert_eq!(found, wanted.map(|&(_, at)| at).collect::<Vec<_>>(), "{event_type}");
+        }
+    }
+
+    #[test]
+    fn a_directory_agrees_with_asking_each_subscriber() {
+        let (tenants, modes) = ([None, Some("t1"), Some("t2")], [None, Some(true), Some(false)]);
+        let patterns = ["*", "payout.*", "payout.sent"];
+        let mut subscriptions = Vec::new();
+        for tenant in tenants {
+            for live in modes {
+                for text in patterns {
+                    let (patterns, subscriber) = (vec![pattern(text)], subscriptions.len());
+                    let tenant = tenant.map(str::to_owned);
+                    subscriptions.push(Subscription { tenant, live, patterns, subscriber });
+                }
+            }
+        }
+        let directory = Directory::new(subscriptions.iter().cloned());
+        let mut found = vec![99];
+        for tenant in [None, Some("t1"), Some("t3"), Some("")] {
+            for (live, event_type) in [(true, "payout.sent"), (false, "payout.x"), (true, "x")] {
+                directory.lookup(event_type, tenant, live, &mut found);
+                found.sort_unstable();
+                let wanted = subscriptions.iter().filter(|s| {
+                    s.tenant.as_deref().is_none_or(|wanted| tenant == Some(wanted))
+                        && s.live.is_none_or(|wanted| wanted == live)
+                        && s.patterns[0].matches(event_type)
+                });
+                let wanted: Vec<usize> = wanted.map(|s| s.subscriber).collect();
+                assert_eq!(found, wanted, "{event_type} of {tenant:?}, live: {live}");
+            }
         }
     }
 }

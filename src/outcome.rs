@@ -37,7 +37,7 @@ pub enum Outcome {
     Protocol,
     /// The address policy refused the target; nothing was sent.
     Blocked,
-    /// The daemon ended before it knew.
+    /// The daemon ended before it knew, or had not the means to ask.
     Interrupted,
 }
 
@@ -150,6 +150,8 @@ pub struct Reply {
     pub closed_unanswered: bool,
     /// No request could be made of the event, and none ever can.
     pub hopeless: bool,
+    /// No request was made, and that says nothing of event or receiver.
+    pub unmade: bool,
 }
 
 impl Reply {
@@ -167,6 +169,7 @@ impl Reply {
             retry_after: None,
             closed_unanswered: false,
             hopeless: false,
+            unmade: false,
         }
     }
 }

@@ -138,6 +138,11 @@ impl Deliverer {
                 ..Reply::failure(Outcome::Protocol, unsatisfied.to_string())
             },
         };
+        if reply.unmade {
+            let (event_id, endpoint, error) = (&event.id, &endpoint.name, reply.error);
+            tracing::warn!(event_id, endpoint, error, "no connection can be made from here");
+            return unsent(job);
+        }
         self.conclude(job, endpoint, Made { started, waited, sent, reply }, config)
     }
 

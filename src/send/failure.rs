@@ -77,6 +77,13 @@ pub fn classify(error: &reqwest::Error) -> Outcome {
     }
 }
 
+/// Whether this machine had no file descriptor or no memory left for a connection: ENOMEM, ENFILE, EMFILE
+/// or ENOBUFS of errno(3), numbered as on Linux.
+pub fn is_want_of_means(error: &reqwest::Error) -> bool {
+    let number = find::<std::io::Error>(error).and_then(std::io::Error::raw_os_error);
+    error.is_connect() && matches!(number, Some(12 | 23 | 24 | 105))
+}
+
 /// What an attempt comes to whose address was not dialled.
 pub fn refused(refusal: &Refusal) -> Reply {
     let outcome = match refusal {

@@ -188,6 +188,10 @@ impl Sender {
     }
 
     fn failure(&self, error: &reqwest::Error, started: Instant) -> Reply {
+        if failure::is_want_of_means(error) {
+            let reply = Reply::failure(Outcome::Interrupted, describe(error));
+            return Reply { unmade: true, ..reply };
+        }
         let outcome = failure::classify(error);
         let mut reply = Reply::failure(outcome, describe(error));
         if outcome == Outcome::TimeoutConnect {

@@ -80,6 +80,7 @@ pub fn judge(status: u16, headers: &HeaderMap, success: &Statuses, now: i64) -> 
         retry_after: retry_after.and_then(|value| retry_after::parse(value.as_bytes(), now)),
         closed_unanswered: false,
         hopeless: false,
+        unmade: false,
     }
 }
 

@@ -294,3 +294,33 @@ async fn write_at_random(url: String, writer: u64) -> Vec<String> {
     }
     committed
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_file_descriptor_left_deliveries_wait_and_no_receiver_is_blamed() {
+    let (database, receiver) = (Database::new().await, Receiver::start());
+    let gate = receiver.gate();
+    receiver.otherwise(Reply::hold(&gate));
+    database.subscribe("one", &receiver.url("/")).await;
+    let daemon = Process::start(&database.url, &[("delivery.max_in_flight_per_endpoint", "300")]);
+    daemon.wait_until_ready().await;
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", daemon.id())).expect("files").count();
+    let limit = open() + 40;
+    daemon.limit_files(limit);
+    database.insert_many("a", 200).await;
+    let all_used = async {
+        while open() < limit {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(harness::PATIENCE, all_used).await.expect("as many files as may be");
+    // None of these finds one.
+    database.insert_many("b", 20).await;
+    database.wait_for("SELECT count(*) FROM outbox.queue", "0").await;
+    gate.open();
+    database.wait_until_idle().await;
+    let arrived = arrivals(&receiver);
+    assert!(arrived.len() == 220 && arrived.values().all(|count| *count == 1), "{arrived:?}");
+    let blamed = "SELECT count(*) FROM outbox.attempts WHERE outcome <> 'success' OR attempt > 1";
+    assert_eq!(database.text(blamed).await, "0");
+    assert_eq!(daemon.terminate().await, Some(0));
+}

@@ -347,6 +347,13 @@ impl Process {
         self.child.wait().expect("its end");
     }
 
+    /// Lets it have no more than this many open from now on.
+    pub fn limit_files(&self, most: usize) {
+        let (pid, limit) = (self.child.id().to_string(), format!("--nofile={most}:"));
+        let changed = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
+        assert!(changed.expect("prlimit of util-linux").success());
+    }
+
     /// A signal by name.
     pub fn signal(&self, name: &str) {
         // The shell's own: a small system has no program of that name.
