@@ -211,12 +211,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Half of the cores: the database and the receivers' machines are what is waited for, and on a
-/// small machine more threads take more from the database beside than they add.
+/// Half of the cores, and at least two where there are two: the database and the receivers' machines are
+/// what is waited for, and on a small machine more threads take more from the database beside than they add.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(cores.div_ceil(2))
+        .worker_threads(cores.div_ceil(2).max(cores.min(2)))
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("cannot start the runtime: {error}")))

@@ -30,6 +30,8 @@ const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
 pub struct Limits {
     /// Requests at once, all endpoints.
     pub max_in_flight: usize,
+    /// Of these, those that endpoints which answer at once share, while several are busy.
+    pub prompt_in_flight: usize,
     /// Requests at once per endpoint, where it has no limit of its own.
     pub max_per_endpoint: usize,
     /// Daemons that share the endpoints' limits.
@@ -71,7 +73,7 @@ impl Lanes {
         Self {
             limits,
             lanes: HashMap::new(),
-            slots: Slots::of(limits.max_in_flight),
+            slots: Slots::of(limits.max_in_flight, limits.prompt_in_flight),
             queued: 0,
             queued_bytes: 0,
             open: true,
@@ -90,6 +92,7 @@ impl Lanes {
     ) {
         self.limits = limits;
         self.slots.all = limits.max_in_flight;
+        self.slots.prompt = limits.prompt_in_flight;
         let mut seen = HashSet::new();
         for endpoint in ready {
             seen.insert(endpoint.key);
@@ -204,8 +207,7 @@ impl Lanes {
     }
 
     fn start_of(&mut self, speed: Speed, now: Instant) -> Option<Job> {
-        let share = self.slots.share(speed);
-        if share == 0 {
+        if self.slots.share(speed) == 0 {
             return None;
         }
         // Each lane is looked at once: a paced one keeps its turn for later.
@@ -216,7 +218,7 @@ impl Lanes {
             if !lane.can_start(now) {
                 continue;
             }
-            if lane.in_flight() >= share {
+            if lane.in_flight() >= self.slots.share(lane.speed) {
                 // It has a turn again when one of its own requests ends.
                 continue;
             }
@@ -226,7 +228,7 @@ impl Lanes {
                 continue;
             }
             let job = lane.start(now)?;
-            self.slots.take(speed);
+            self.slots.take(lane.speed);
             self.queued -= 1;
             self.queued_bytes -= bytes_of(&job);
             self.give_turn(key, now);
@@ -278,10 +280,10 @@ impl Lanes {
         let Some(lane) = self.lanes.get_mut(&key) else { return };
         let speed = lane.judge_speed(now);
         if speed != lane.speed {
+            self.slots.changed(lane.speed, speed, lane.in_flight());
             lane.speed = speed;
-            self.slots.changed(speed, lane.in_flight());
             // Where it waits now it might be passed over.
-            if let Some(other) = lane.turn.take() {
+            if let Some(other) = lane.turn.take_if(|turn| !turn.waits_with(speed)) {
                 self.slots.rotation(other).retain(|waiting| *waiting != key);
                 self.give_turn(key, now);
             }

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, RwLock as AsyncRwLock, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,6 +30,8 @@ use payloads::Payloads;
 /// Before a delivery that could not be sent is tried again, so that a reason that stays does not
 /// make a busy loop.
 const UNSENT_PAUSE: Duration = Duration::from_secs(1);
+/// Requests at once to endpoints that answer at once which keep a thread busy.
+const PROMPT_PER_THREAD: usize = 64;
 
 /// What becomes of a leased delivery, on its way to the database.
 #[derive(Debug)]
@@ -248,8 +251,10 @@ fn unsent(job: &Job) -> Ended {
 }
 
 fn limits(config: &Config, instances: usize) -> lanes::Limits {
+    let threads = Handle::current().metrics().num_workers();
     lanes::Limits {
         max_in_flight: config.delivery.max_in_flight,
+        prompt_in_flight: PROMPT_PER_THREAD * threads,
         max_per_endpoint: config.delivery.max_in_flight_per_endpoint,
         instances,
         lease: config.delivery.lease,

@@ -20,6 +20,9 @@ const MEAN_WEIGHT: f64 = 0.1;
 const BURST_SECONDS: f64 = 0.1;
 /// An endpoint whose requests take less than this is quick.
 const QUICK: Duration = Duration::from_secs(1);
+/// One whose requests take less than this is prompt: a daemon that is short of processor time takes as
+/// long to get round to their answers.
+const PROMPT: Duration = Duration::from_millis(20);
 
 /// A request under way.
 #[derive(Debug)]
@@ -145,7 +148,7 @@ impl Lane {
             return paced.max(1);
         }
         let ahead = match (self.speed, self.mean_seconds) {
-            (Speed::Quick, Some(seconds)) => {
+            (Speed::Prompt | Speed::Quick, Some(seconds)) => {
                 let per_slot = HORIZON.as_secs_f64() / seconds.max(0.000_1);
                 (at_once as f64 * per_slot) as usize
             }
@@ -218,16 +221,21 @@ impl Lane {
 
     /// How long its requests take: by the mean, and by the oldest that is under way.
     pub fn judge_speed(&self, now: Instant) -> Speed {
-        let mean_is_quick = self.mean_seconds.is_some_and(|mean| mean < QUICK.as_secs_f64());
+        let mean = self.mean_seconds.unwrap_or(f64::INFINITY);
         let oldest = self.flights.first().map(|flight| flight.since);
         let hangs = oldest.is_some_and(|since| now.saturating_duration_since(since) >= QUICK);
-        if mean_is_quick && !hangs { Speed::Quick } else { Speed::Slow }
+        match mean {
+            _ if hangs => Speed::Slow,
+            mean if mean < PROMPT.as_secs_f64() => Speed::Prompt,
+            mean if mean < QUICK.as_secs_f64() => Speed::Quick,
+            _ => Speed::Slow,
+        }
     }
 
     /// Takes out what is queued beyond what a slow endpoint may have ahead: it was quick once.
     pub fn take_excess(&mut self, now: Instant) -> VecDeque<Job> {
         let keep = 2 * self.allowance(now).max(1) + self.ahead;
-        if self.speed == Speed::Quick || self.queue.len() <= keep {
+        if self.speed != Speed::Slow || self.queue.len() <= keep {
             return VecDeque::new();
         }
         self.queue.split_off(keep)

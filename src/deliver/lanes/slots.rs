@@ -4,6 +4,9 @@
 //! endpoints that hold them for long (or of which nobody knows yet how long) share one half, and no
 //! endpoint has more than are left over, as buffers are shared in a switch (Choudhury and Hahne,
 //! "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998).
+//!
+//! Where endpoints answer at once it is the processor that is short of, and more requests than keep it
+//! busy only wait in line, each with a connection that is in nobody's cache any more.
 
 use std::collections::VecDeque;
 
@@ -15,10 +18,19 @@ const SLOW_TURN: u32 = 4;
 /// How long an endpoint's requests hold their slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Speed {
+    /// Hardly longer than the daemon needs to attend to them.
+    Prompt,
     /// Moments.
     Quick,
     /// Seconds; or nobody knows yet.
     Slow,
+}
+
+impl Speed {
+    /// Whether endpoints of the two take turns with each other.
+    pub fn waits_with(self, other: Self) -> bool {
+        (self == Self::Slow) == (other == Self::Slow)
+    }
 }
 
 /// What is taken, and who waits.
@@ -26,9 +38,12 @@ pub(super) enum Speed {
 pub(super) struct Slots {
     /// How many there are.
     pub all: usize,
+    /// Of these, how many prompt endpoints share. One for each they may have in any case.
+    pub prompt: usize,
     in_flight: usize,
-    /// Of these, those of slow endpoints.
+    /// Of these, those of slow and of prompt endpoints.
     slow_in_flight: usize,
+    prompt_in_flight: usize,
     /// Endpoints with something queued or in flight.
     pub busy: usize,
     turns: u32,
@@ -38,8 +53,8 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    pub fn of(all: usize) -> Self {
-        Self { all, ..Self::default() }
+    pub fn of(all: usize, prompt: usize) -> Self {
+        Self { all, prompt, ..Self::default() }
     }
 
     /// Requests under way.
@@ -66,7 +81,7 @@ impl Slots {
 
     pub fn rotation(&mut self, speed: Speed) -> &mut VecDeque<EndpointKey> {
         match speed {
-            Speed::Quick => &mut self.quick,
+            Speed::Prompt | Speed::Quick => &mut self.quick,
             Speed::Slow => &mut self.slow,
         }
     }
@@ -74,9 +89,11 @@ impl Slots {
     /// As many as one endpoint of this speed may have: those that are left over. Alone it may have
     /// them all.
     pub fn share(&self, speed: Speed) -> usize {
+        let left = self.all.saturating_sub(self.in_flight);
         match speed {
             _ if self.busy <= 1 => self.all,
-            Speed::Quick => self.all.saturating_sub(self.in_flight).max(1),
+            Speed::Prompt => left.min(self.prompt.saturating_sub(self.prompt_in_flight)).max(1),
+            Speed::Quick => left.max(1),
             Speed::Slow => self.all.div_ceil(2).saturating_sub(self.slow_in_flight),
         }
     }
@@ -84,20 +101,35 @@ impl Slots {
     /// A request of an endpoint of this speed begins.
     pub fn take(&mut self, speed: Speed) {
         self.in_flight += 1;
-        self.slow_in_flight += usize::from(speed == Speed::Slow);
+        self.add(speed, 1);
     }
 
     /// It is over.
     pub fn give(&mut self, speed: Speed) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.slow_in_flight = self.slow_in_flight.saturating_sub(usize::from(speed == Speed::Slow));
+        self.remove(speed, 1);
     }
 
-    /// An endpoint with so many requests under way is of this speed now, and was of the other.
-    pub fn changed(&mut self, speed: Speed, in_flight: usize) {
-        self.slow_in_flight = match speed {
-            Speed::Slow => self.slow_in_flight + in_flight,
-            Speed::Quick => self.slow_in_flight.saturating_sub(in_flight),
+    /// An endpoint with so many requests under way is of another speed now.
+    pub fn changed(&mut self, from: Speed, to: Speed, in_flight: usize) {
+        self.remove(from, in_flight);
+        self.add(to, in_flight);
+    }
+
+    fn add(&mut self, speed: Speed, requests: usize) {
+        match speed {
+            Speed::Prompt => self.prompt_in_flight += requests,
+            Speed::Quick => {}
+            Speed::Slow => self.slow_in_flight += requests,
+        }
+    }
+
+    fn remove(&mut self, speed: Speed, requests: usize) {
+        let counted = match speed {
+            Speed::Prompt => &mut self.prompt_in_flight,
+            Speed::Quick => return,
+            Speed::Slow => &mut self.slow_in_flight,
         };
+        *counted = counted.saturating_sub(requests);
     }
 }

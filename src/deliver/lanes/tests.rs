@@ -13,6 +13,7 @@ use crate::profile::Profiles;
 
 const LIMITS: Limits = Limits {
     max_in_flight: 100,
+    prompt_in_flight: 100,
     max_per_endpoint: 4,
     instances: 1,
     lease: Duration::from_secs(90),

@@ -64,3 +64,26 @@ fn slow_endpoints_get_their_turns_beside_quick_ones_that_could_use_all() {
     let started = start_all(&mut lanes);
     assert!(started.iter().any(|job| job.endpoint == 3), "a stranger is not starved");
 }
+
+#[test]
+fn prompt_endpoints_share_no_more_slots_than_keep_the_processor_busy() {
+    let limits = Limits { prompt_in_flight: 12, max_per_endpoint: 32, ..LIMITS };
+    let endpoints: Vec<Endpoint> = (1..=22).map(endpoint).collect();
+    let mut lanes = lanes(limits, &endpoints);
+    for key in 1..=21 {
+        answer(&mut lanes, key, Duration::from_millis(5));
+    }
+    answer(&mut lanes, 22, Duration::from_millis(50));
+    for key in [1, 2] {
+        fill(&mut lanes, key, 64);
+    }
+    assert_eq!(start_all(&mut lanes).len(), 8, "they leave some over");
+    for key in 3..=22 {
+        fill(&mut lanes, key, 64);
+    }
+    let started = start_all(&mut lanes);
+    let of = |key| started.iter().filter(|job| job.endpoint == key).count();
+    assert!((3..=21).all(|key| of(key) >= 1), "one for each of them in any case");
+    assert!((3..=21).map(of).sum::<usize>() <= 21, "and few more");
+    assert_eq!(of(22), 32, "whose receiver takes longer is not held back by that");
+}
