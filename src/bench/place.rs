@@ -137,7 +137,8 @@ impl Place {
         self.settle().await
     }
 
-    /// Writes out what is dirty, where the server is ours.
+    /// Writes out what is dirty, where the server is ours, and has segments of its log ready to be used
+    /// again, as one that has been running for a while: a new segment holds up every commit.
     ///
     /// # Errors
     /// Of the database.

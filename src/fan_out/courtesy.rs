@@ -8,8 +8,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Most events of one batch of a backlog beside which others come.
-pub(super) const BITE: i64 = 100;
+/// Most events of one batch of a backlog beside which others come: while the database works on one,
+/// they wait for a processor.
+pub(super) const BITE: i64 = 20;
 /// Others have come if it was within this time.
 const LATELY: Duration = Duration::from_secs(2);
 /// Answers that take longer than usual by this factor are no reason for a pause yet.

@@ -17,10 +17,9 @@ const BATCH_BACKLOG: i64 = 2000;
 const BACKLOG_DELIVERIES: i64 = 5000;
 /// Most payload bytes of one transaction, or the next ones are smaller.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// Of a new backlog this part, the last, is taken first, but no more than so many: what others
-/// committed while the front was busy finding it is there, among a million of somebody else's perhaps.
-const TAIL: i64 = 32;
-const TAIL_MOST: i64 = 30_000;
+/// Of a new backlog so many, the last, are taken first: what others committed while the front was busy
+/// finding it is there, after a million of somebody else's perhaps.
+const TAIL: i64 = 1000;
 /// A backlog that is shorter is worked off too soon for that to matter.
 const TAIL_FROM: i64 = 8 * BATCH_BACKLOG;
 /// A backlog is taken on from where its last batch ended, and as often as this from its start: what
@@ -114,8 +113,7 @@ impl Pace {
     fn begin_backlog(&mut self, bounds: &Bounds, now: Instant) -> i64 {
         if std::mem::take(&mut self.fresh) {
             let (first, last) = (bounds.floor(), bounds.backlog().unwrap_or(0));
-            let tail = ((last - first) / TAIL).min(TAIL_MOST);
-            self.tail = (last - first >= TAIL_FROM).then_some((last - tail, last));
+            self.tail = (last - first >= TAIL_FROM).then_some((last - TAIL, last));
             self.next = None;
             self.started = self.tail.map(|_| now);
         }
@@ -206,7 +204,7 @@ mod tests {
         assert_eq!(begin(&mut pace, &bounds, later), 1000, "it is the same one, only longer");
         assert!(pace.end());
         pace.ended();
-        assert_eq!(begin(&mut pace, &bounds, later), 62_000, "the next one is another");
+        assert_eq!(begin(&mut pace, &bounds, later), 63_000, "the next one is another");
     }
 
     #[test]
@@ -225,13 +223,13 @@ mod tests {
         let (bounds, now) = (Bounds::default(), Instant::now());
         bounds.found_backlog(3_200_000);
         let mut pace = Pace::new(Part::Backlog);
-        assert_eq!(begin(&mut pace, &bounds, now), 3_170_000);
-        pace.go_on(3_172_000);
+        assert_eq!(begin(&mut pace, &bounds, now), 3_199_000);
+        pace.go_on(3_199_020);
         let later = now + FROM_START;
         assert_eq!(begin(&mut pace, &bounds, later), 0, "what was committed late is there");
         pace.go_on(2000);
-        assert_eq!(begin(&mut pace, &bounds, later), 3_172_000, "then on with the tail");
-        pace.go_on(3_174_000);
+        assert_eq!(begin(&mut pace, &bounds, later), 3_199_020, "then on with the tail");
+        pace.go_on(3_199_040);
         assert_eq!(begin(&mut pace, &bounds, later + FROM_START), 0);
         assert!(pace.end(), "nothing from the start on: nothing in the tail either");
     }

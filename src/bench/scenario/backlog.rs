@@ -89,6 +89,7 @@ impl Backlog {
     /// When it cannot be measured.
     pub async fn release(&self, stage: &mut Stage, crew: &mut Crew) -> Result<Figures, BenchError> {
         stage.place.run(&self.insert(self.body_bytes(stage))).await?;
+        stage.place.settle().await?;
         let start = crew.begin(&stage.place).await;
         stage.place.run("COMMIT").await?;
         let mut costs = Figures::default();

@@ -46,6 +46,7 @@ async fn beside(stage: &mut Stage, backlog: &Backlog) -> Result<Figures, BenchEr
     let producers = Producers::connect(&stage.place, false).await?;
     let pace = Pace { first: backlog.events, tenants: Some(OTHERS), ..pace(stage, TRICKLE) };
     stage.place.run(&backlog.insert(stage.plan.body_bytes)).await?;
+    stage.place.settle().await?;
     let start = crew.begin(&stage.place).await;
     stage.place.run("COMMIT").await?;
     let commits = producers.produce(pace).await?;
